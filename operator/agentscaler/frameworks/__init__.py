@@ -1,0 +1,1 @@
+"""One declarative module per agent framework: metric names, defaults, native settings."""
