@@ -1,0 +1,221 @@
+"""The API server for async code: reads at once, writes at a measured pace.
+
+The official client is synchronous, so that each request runs in a bounded pool of threads, JSON included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from kubernetes import client
+
+from agentscaler.kube.bucket import TokenBucket
+from agentscaler.kube.connection import Body, Connection, Request
+from agentscaler.kube.errors import Gone, KubeError, Throttled, Unavailable
+
+APPLY: Final = "application/apply-patch+yaml"
+JSON: Final = "application/json-patch+json"
+MERGE: Final = "application/merge-patch+json"
+
+_THREADS = 12
+_WRITES_AT_ONCE = 8  # leaves threads for reads
+_WRITE_ATTEMPTS = 3
+_LONGEST_PATIENCE_SECONDS = 10.0
+
+
+class Listing(list[Body]):
+    """All objects of a collection.
+
+    Attributes:
+        list_version: The resourceVersion at which it was read.
+    """
+
+    def __init__(self, items: list[Body], list_version: str) -> None:
+        super().__init__(items)
+        self.list_version = list_version
+
+
+class KubeApi:
+    """The API server.
+
+    Reads fail at once: the next tick reads again. Writes pass a token bucket and are repeated a few times where the
+    server itself says that it is the moment that is wrong (429, 5xx), never after a time-out, since nobody knows
+    whether such a write has happened.
+
+    Attributes:
+        requests: How many requests went out, by (verb, resource with group).
+        failures: How many of them failed, by the name of their `KubeError`.
+    """
+
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        writes_per_second: float = 100.0,
+        write_burst: int = 200,
+        timeout_seconds: tuple[float, float] = (3.0, 10.0),
+    ) -> None:
+        """Connect when the first request is made.
+
+        Args:
+            configuration: From `load_configuration`.
+            writes_per_second: Average rate of writes.
+            write_burst: How many writes may go out at once.
+            timeout_seconds: (connect, read) of each request.
+        """
+        self.configuration = configuration
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.failures: Counter[str] = Counter()
+        self._connection = Connection(configuration, connections=_THREADS, timeout_seconds=timeout_seconds)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kube-api")
+        self._bucket = TokenBucket(writes_per_second, write_burst)
+        self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
+
+    async def get(self, path: str, **params: str | int) -> Body:
+        """Read one object, or any path that answers a JSON object.
+
+        Raises:
+            KubeError: See the tree in `kube.errors`; so does every method here.
+        """
+        return await self._send(Request("GET", path, params))
+
+    async def list(
+        self,
+        path: str,
+        *,
+        limit: int = 500,
+        resource_version: str = "0",
+        label_selector: str = "",
+        field_selector: str = "",
+        keep: Callable[[Body], Body] | None = None,
+    ) -> Listing:
+        """Read a whole collection, page by page. A list that expires between two pages is begun once more, unpaged.
+
+        Args:
+            path: Of the collection.
+            limit: Objects a page.
+            resource_version: "0" answers from the server's cache, which may lag a little; "" is up to date.
+            label_selector: Filters at the server.
+            field_selector: Filters at the server.
+            keep: What to keep of each object.
+        """
+        params: dict[str, str | int] = {
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+            "resourceVersion": resource_version,
+        }
+        params = {key: value for key, value in params.items() if value}
+        try:
+            return await self._pages(path, {**params, "limit": limit}, keep)
+        except Gone:
+            return await self._pages(path, params, keep)
+
+    async def create(
+        self, path: str, body: Body, *, field_manager: str, dry_run: bool = False, strict: bool = False
+    ) -> Body:
+        """Create an object in the collection `path`. `Conflict` with `exists` says that the name is taken.
+
+        Args:
+            path: Of the collection.
+            body: The object.
+            field_manager: Who owns the fields.
+            dry_run: Check everything, store nothing.
+            strict: Refuse unknown and doubled fields.
+        """
+        params = _write_params(field_manager, dry_run=dry_run, strict=strict)
+        return await self._write(Request("POST", path, params, body, "application/json"))
+
+    async def patch(
+        self,
+        path: str,
+        body: Any,
+        *,
+        field_manager: str,
+        content_type: str = MERGE,
+        force: bool = False,
+        dry_run: bool = False,
+        strict: bool = False,
+    ) -> Body:
+        """Change an object. `Conflict`: a precondition fails or, with APPLY, another manager owns a field.
+
+        Args:
+            path: Of the object or its subresource.
+            body: The patch. `metadata.resourceVersion` and `metadata.uid` in it are preconditions.
+            field_manager: Who owns the fields.
+            content_type: MERGE, APPLY (server-side apply) or JSON.
+            force: With APPLY: take fields over from their owners.
+            dry_run: Check everything, store nothing.
+            strict: Refuse unknown and doubled fields.
+        """
+        params = _write_params(field_manager, dry_run=dry_run, strict=strict)
+        if content_type == APPLY:
+            params["force"] = "true" if force else "false"
+        return await self._write(Request("PATCH", path, params, body, content_type))
+
+    async def delete(self, path: str, *, uid: str | None = None) -> Body:
+        """Delete an object.
+
+        Args:
+            path: Of the object.
+            uid: Only if it still is that one; else `Conflict`.
+        """
+        preconditions = {} if uid is None else {"preconditions": {"uid": uid}}
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", **preconditions}
+        return await self._write(Request("DELETE", path, {}, body, "application/json"))
+
+    def close(self) -> None:
+        """Wait for requests in flight and close the connections."""
+        self._threads.shutdown(wait=True)
+        self._connection.close()
+
+    async def _pages(self, path: str, params: dict[str, str | int], keep: Callable[[Body], Body] | None) -> Listing:
+        items: list[Body] = []
+        while True:
+            page = await self._send(Request("GET", path, params, keep=keep))
+            items += page.get("items") or ()
+            metadata = page.get("metadata") or {}
+            following = metadata.get("continue")
+            if not following:
+                return Listing(items, str(metadata.get("resourceVersion", "")))
+            # The token carries the version: the server refuses both.
+            params = {key: value for key, value in params.items() if key != "resourceVersion"} | {"continue": following}
+
+    async def _write(self, request: Request) -> Body:
+        attempt = 1
+        while True:
+            await self._bucket.take()
+            try:
+                async with self._writers:
+                    return await self._send(request)
+            except Throttled as error:
+                if attempt == _WRITE_ATTEMPTS or error.retry_after_seconds > _LONGEST_PATIENCE_SECONDS:
+                    raise
+                self._bucket.pause(error.retry_after_seconds)
+            except Unavailable as error:
+                if attempt == _WRITE_ATTEMPTS or not error.status:
+                    raise
+                await asyncio.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 (guards nothing)
+            attempt += 1
+
+    async def _send(self, request: Request) -> Body:
+        asked = request.access
+        self.requests[asked.verb, asked.kind] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._connection.call, request)
+        except KubeError as error:
+            self.failures[type(error).__name__] += 1
+            raise
+
+
+def _write_params(field_manager: str, *, dry_run: bool, strict: bool) -> dict[str, str | int]:
+    params: dict[str, str | int] = {"fieldManager": field_manager}
+    if dry_run:
+        params["dryRun"] = "All"
+    if strict:
+        params["fieldValidation"] = "Strict"
+    return params

@@ -1,0 +1,188 @@
+"""What is live in the cluster for one object: plain values, read by `Targets`, used by the loop and the actuator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from agentscaler.api.conditions import Condition, Reason
+from agentscaler.core.target import Pod, Target
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one container. None: it has none."""
+
+    memory_bytes: int | None = None
+    cpu_cores: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleWriter:
+    """Who wrote `spec.replicas`, and when (Unix seconds, whole ones: the API server keeps no more)."""
+
+    manager: str
+    at: float
+    subresource: bool
+    """Through `/scale`; else by writing the whole object, whose time then moves with any of its fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """The target Deployment, as last read. Counts are those of its status unless they say `replicas`."""
+
+    uid: str
+    namespace: str
+    name: str
+    resource_version: str
+    generation: int
+    observed_generation: int
+    replicas: int
+    """`spec.replicas`."""
+    status_replicas: int
+    """Pods of all its ReplicaSets."""
+    updated: int
+    """Pods of the current ReplicaSet."""
+    ready: int
+    """Ready pods of all its ReplicaSets."""
+    available: int
+    revision: str
+    """Annotation `deployment.kubernetes.io/revision`: which ReplicaSet is the current one."""
+    owned: bool
+    """It carries our label and our AgentDeployment is its controller."""
+    applied_hash: str
+    """Annotation `agentscaler.dev/template-hash`; empty without one."""
+    applied_generation: int | None
+    """Annotation `agentscaler.dev/template-generation`."""
+    restarted_for: int | None
+    """Annotation `agentscaler.dev/settings-generation` of the pod template."""
+    selector: str
+    """Label selector as text, ready for a LIST and for `status.selector`."""
+    containers: tuple[str, ...]
+    container_limits: Mapping[str, Limits]
+    settings_mounts: tuple[str, ...]
+    """Containers that mount the ConfigMap `<name>-settings`."""
+    scale_writers: tuple[ScaleWriter, ...]
+    termination_grace_period_seconds: int
+    failure: str = ""
+    """Why the Deployment cannot make pods (quota, admission), or `ProgressDeadlineExceeded`; else empty."""
+
+    @property
+    def rolling_out(self) -> bool:
+        """Whether pods of an older ReplicaSet are left, or the controller has not seen the latest template."""
+        return self.observed_generation < self.generation or self.updated < self.status_replicas
+
+    @property
+    def changing(self) -> bool:
+        """Whether pods are on their way in or out."""
+        return self.rolling_out or not self.replicas == self.status_replicas == self.ready
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapFacts:
+    """The ConfigMap `<name>-settings`."""
+
+    uid: str
+    resource_version: str
+    ours: bool
+    """It carries our labels for this object; else it is somebody else's and is never touched."""
+    tuning: str | None
+    """`tuning.json` as it stands, to the byte."""
+    generation: int | None
+    """The generation that `tuning.json` states; None when it is missing or broken."""
+    broken: bool
+    """`tuning.json` is missing or is not a JSON object with a generation."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """All files."""
+    owner: str = ""
+    """uid of its controller, else of its first owner; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod of the target. Listed only while the target is changing, or when asked for."""
+
+    uid: str
+    name: str
+    ip: str
+    node: str
+    created_at: float
+    ready_at: float | None
+    ready: bool
+    terminating: bool
+    current: bool
+    """It belongs to the current ReplicaSet."""
+    problem: str
+    """Why it does not come; empty when nothing is known to be wrong."""
+    deletion_cost: int | None
+    """Annotation `controller.kubernetes.io/pod-deletion-cost`."""
+    annotations: Mapping[str, str] = _NOTHING
+    resource_version: str = ""
+    template_hash: str = ""
+    """Label `pod-template-hash`."""
+
+    def pod(self) -> Pod:
+        """As the core needs it."""
+        return Pod(self.name, self.created_at, self.ready_at if self.ready else None, self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictFacts:
+    """Somebody else drives the target."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All of it for one object. `known` False: reading failed, `problems` says why, and nothing may be concluded."""
+
+    deployment: DeploymentFacts | None = None
+    configmap: ConfigMapFacts | None = None
+    pods: tuple[PodFacts, ...] = ()
+    pods_known: bool = False
+    """Whether `pods` was read in this tick."""
+    conflict: ConflictFacts | None = None
+    problems: tuple[Condition, ...] = ()
+    container: str = ""
+    """The container whose limits and settings volume count."""
+    known: bool = True
+
+    @property
+    def settings_mounted(self) -> bool:
+        """Whether that container mounts the ConfigMap with the settings."""
+        return self.deployment is not None and self.container in self.deployment.settings_mounts
+
+    @property
+    def ready_replicas(self) -> int:
+        """Ready pods of the current ReplicaSet."""
+        if self.deployment is None:
+            return 0
+        if self.pods_known and self.deployment.rolling_out:
+            return sum(pod.ready and pod.current and not pod.terminating for pod in self.pods)
+        return min(self.deployment.ready, self.deployment.updated)
+
+    def target(self, *, restart_delivery: bool) -> Target:
+        """The target as the core needs it; one of no replicas while there is no Deployment.
+
+        Args:
+            restart_delivery: Settings reach the pods by a restart only.
+        """
+        deployment = self.deployment
+        if deployment is None:
+            return Target(0, 0, restart_delivery=restart_delivery, conflict=self.conflict is not None)
+        limits = deployment.container_limits.get(self.container, Limits())
+        return Target(
+            replicas=deployment.replicas,
+            ready_replicas=self.ready_replicas,
+            rolling_out=deployment.rolling_out,
+            memory_limit_bytes=limits.memory_bytes,
+            cpu_limit_cores=limits.cpu_cores,
+            pods=tuple(pod.pod() for pod in self.pods if pod.current and not pod.terminating),
+            restart_delivery=restart_delivery,
+            conflict=self.conflict is not None,
+        )
