@@ -1,0 +1,114 @@
+"""The effective policy in the user's words and units: the content of `status.effective`."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from agentscaler.api.quantity import format_size
+from agentscaler.api.spec import AgentDeploymentSpec
+from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules
+from agentscaler.frameworks.choices import container, delivery, framework, overrides, server, to_user_name
+
+
+def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
+    """Every value that holds for an object, under the names of the spec. What is not set at all is left out."""
+    objectives, deliver = policy.objectives, delivery(spec)
+    return _compact(
+        {
+            "framework": framework(spec),
+            "container": container(spec),
+            "prometheus": server(spec),
+            "objectives": {
+                "queueWait": _quantile(objectives.queue_wait),
+                "latency": _quantile(objectives.latency),
+                "errorRate": _percent(objectives.error_ratio),
+                "memory": _percent(objectives.memory_ratio),
+            },
+            "signals": {
+                "windowSeconds": policy.window_seconds,
+                "overrides": {to_user_name(name): metric.name for name, metric in overrides(spec)},
+            },
+            "tuning": _tuning(policy),
+            "delivery": {
+                "mode": "Restart" if deliver.restart else "Hot",
+                "minRestartIntervalSeconds": deliver.min_restart_interval_seconds if deliver.restart else None,
+            },
+            "pausedScaleIn": policy.paused_scale_in,
+            "pausedScaleOut": policy.paused_scale_out,
+        }
+    )
+
+
+def _tuning(policy: Policy) -> dict[str, Any]:
+    replicas, workers, cache, breaker = policy.replicas, policy.workers, policy.cache, policy.breaker
+    return {
+        "intervalSeconds": policy.interval_seconds,
+        "replicas": {
+            "mode": replicas.mode.value,
+            "min": replicas.min,
+            "max": replicas.max,
+            "behavior": _behavior(replicas.behavior),
+        },
+        "workers": {
+            "mode": workers.mode.value,
+            "min": workers.min,
+            "max": workers.max,
+            "initial": workers.initial,
+        },
+        "cache": {
+            "mode": cache.mode.value,
+            **{name: format_size(size) for name, size in _range(cache.max_bytes).items()},
+            "ttlSeconds": _range(cache.ttl_seconds),
+        },
+        "circuitBreaker": {
+            "mode": breaker.mode.value,
+            "failureRateThresholdPercent": _range(breaker.failure_rate_threshold_percent),
+            "waitDurationInOpenStateSeconds": _range(breaker.wait_duration_in_open_state_seconds),
+        },
+    }
+
+
+def _range(given: Range | None) -> dict[str, int]:
+    if given is None:
+        return {}
+    values = {"min": given.min, "max": given.max, "initial": given.initial}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _quantile(objective: QuantileObjective | None) -> dict[str, Any] | None:
+    if objective is None:
+        return None
+    return {"quantile": str(objective.quantile), "targetMilliseconds": round(objective.target_seconds * 1000)}
+
+
+def _percent(ratio: float | None) -> dict[str, str] | None:
+    """The percentage in decimal, as exact as it was written."""
+    if ratio is None:
+        return None
+    percent = format(Decimal(str(ratio)) * 100, "f")
+    return {"targetPercent": percent.rstrip("0").rstrip(".") if "." in percent else percent}
+
+
+def _behavior(behavior: Behavior | None) -> dict[str, Any] | None:
+    if behavior is None:
+        return None
+    return {"scaleUp": _rules(behavior.scale_up), "scaleDown": _rules(behavior.scale_down)}
+
+
+def _rules(rules: ScalingRules) -> dict[str, Any]:
+    return {
+        "stabilizationWindowSeconds": rules.stabilization_window_seconds,
+        "selectPolicy": rules.select_policy.value,
+        "policies": [
+            {"type": each.type.value, "value": each.value, "periodSeconds": each.period_seconds}
+            for each in rules.policies
+        ],
+        "tolerance": None if rules.tolerance is None else format(Decimal(str(rules.tolerance)), "f"),
+    }
+
+
+def _compact(value: dict[str, Any]) -> dict[str, Any]:
+    """The value without keys that say nothing."""
+    kept = {key: _compact(each) if isinstance(each, dict) else each for key, each in value.items()}
+    return {key: each for key, each in kept.items() if each is not None and each != {}}
