@@ -1,0 +1,186 @@
+"""The fleet: plays kubelet for real agent processes, one for each pod labelled `agentscaler.dev/process: "true"`.
+
+`Fleet` is the harness' handle; `python -m e2e.harness.fleet` is the process behind it. A pod's first container (or
+the one that `kubectl.kubernetes.io/default-container` names) runs as one process on a loopback port. ConfigMap
+volumes are refreshed when the pod's annotations change and every 60 s, never otherwise. See fleet_runner.py.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import aiohttp
+import requests
+from aiohttp import web
+
+from e2e.harness.fleet_api import KubeApi
+from e2e.harness.fleet_runner import Host
+from e2e.harness.fleet_server import Supervisor, application
+from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.workspace import Workspace
+
+_ROOT = Path(__file__).parents[2]
+_REQUEST_SECONDS = 5.0
+
+
+class Endpoint(NamedTuple):
+    """A pod that takes requests."""
+
+    pod: str
+    url: str
+
+
+class Fleet:
+    """A fleet process with its HTTP face.
+
+    Args:
+        kubeconfig: Admin's kubeconfig of the control plane.
+        upstream_url: Given to every agent as `$(UPSTREAM_URL)`.
+        directory: Where mounts and logs (`logs/<namespace>_<pod>.log`) go; None makes a temporary one.
+        port: Where it listens; None takes a free one, known before the start.
+        namespace: The only one whose pods it runs; None runs those of all. Two fleets must not share a pod.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        upstream_url: str,
+        directory: Path | None = None,
+        *,
+        port: int | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        self._kubeconfig = kubeconfig
+        self._upstream_url = upstream_url
+        self._namespace = namespace
+        self._directory = directory
+        self._http = requests.Session()
+        self._http.trust_env = False  # no proxy for 127.0.0.1
+        self._port = port if port is not None else free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.sd_url = f"{self.url}/sd"
+
+    def __enter__(self) -> Self:
+        self._workspace = Workspace(self._directory, "fleet")
+        self.directory = self._workspace.path
+        self.process = Process(
+            (
+                *(sys.executable, "-m", "e2e.harness.fleet", "--kubeconfig", self._kubeconfig),
+                *("--port", str(self._port), "--upstream", self._upstream_url, "--directory", self.directory / "pods"),
+                *(() if self._namespace is None else ("--namespace", self._namespace)),
+            ),
+            self.directory / "fleet.log",
+            cwd=_ROOT,
+        )
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()
+        self._http.close()
+        self._workspace.close()
+
+    def start(self) -> None:
+        """Starts it (again), on the same port, and waits until it answers."""
+        self.process.start()
+        wait_until(self._answers, 20, "the fleet")
+
+    def endpoints(self, namespace: str, name: str) -> list[Endpoint]:
+        """The ready pods of the Deployment `name`."""
+        found = self._get("endpoints", {"namespace": namespace, "name": name})
+        return [Endpoint(entry["pod"], entry["url"]) for entry in found]
+
+    def targets(self) -> list[dict[str, Any]]:
+        """What Prometheus is told to scrape."""
+        found: list[dict[str, Any]] = self._get("sd")
+        return found
+
+    def stats(self) -> dict[str, Any]:
+        """`pods` by `namespace/name`, `totals`, and `refused` pods with the reason."""
+        found: dict[str, Any] = self._get("stats")
+        return found
+
+    def hide(self, namespace: str, pod_prefix: str = "") -> None:
+        """Takes the targets of these pods away from Prometheus: their series go stale. One call replaces another."""
+        self._scrape({"namespace": namespace, "pod_prefix": pod_prefix})
+
+    def show(self) -> None:
+        """Gives all targets back."""
+        self._scrape(None)
+
+    def _scrape(self, hide: dict[str, str] | None) -> None:
+        self._http.put(f"{self.url}/scrape", json={"hide": hide}, timeout=_REQUEST_SECONDS).raise_for_status()
+
+    def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
+        answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+
+    def _answers(self) -> bool:
+        self.process.check()
+        try:
+            return bool(self._get("stats"))
+        except requests.RequestException:
+            return False
+
+
+async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path) -> None:
+    """Runs a fleet until SIGTERM or SIGINT; its agents end with it."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    timeout = aiohttp.ClientTimeout(total=1.0)
+    async with api, aiohttp.ClientSession(timeout=timeout) as agents:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                supervisor = Supervisor(Host(api, directory, upstream_url, agents), tasks)
+                server = web.AppRunner(application(supervisor), access_log=None)
+                await server.setup()
+                await web.TCPSite(server, "127.0.0.1", port).start()
+                tasks.create_task(supervisor.follow())
+                tasks.create_task(supervisor.enforce_memory())
+                tasks.create_task(_end_when(stop, server))
+        except* _StopError:
+            pass
+
+
+class _StopError(Exception):
+    """Ends the task group: all runners are cancelled, and each takes its process along."""
+
+
+async def _end_when(stop: asyncio.Event, server: web.AppRunner) -> None:
+    await stop.wait()
+    await server.cleanup()
+    raise _StopError
+
+
+def main() -> None:
+    """Command line of the fleet process."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.harness.fleet", description="Runs pods as local processes.")
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--upstream", required=True, help="URL that the agents get as $(UPSTREAM_URL)")
+    parser.add_argument("--namespace", help="run only the pods of this one")
+    parser.add_argument("--directory", type=Path, help="mounts and logs; a temporary one if not given")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    async def run(directory: Path) -> None:
+        await serve(KubeApi(args.kubeconfig, args.namespace), args.port, args.upstream, directory)
+
+    with Workspace(args.directory, "fleet") as workspace:
+        print(json.dumps({"url": f"http://127.0.0.1:{args.port}", "directory": str(workspace.path)}), flush=True)
+        asyncio.run(run(workspace.path))
+
+
+if __name__ == "__main__":
+    main()
