@@ -56,12 +56,14 @@ class Checked:
 
     rules: tuple[Rule, ...] = ()
     schema: tuple[tuple[str, Any], ...] = ()
+    """Pairs, and tuples for lists: annotations have to be hashable."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._judge, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | dict(self.schema) | _validations(self.rules)
+        added = {key: list(value) if isinstance(value, tuple) else value for key, value in self.schema}
+        return handler(schema) | added | _validations(self.rules)
 
     def _judge(self, value: Any) -> Any:
         for rule in self.rules:

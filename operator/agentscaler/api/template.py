@@ -33,7 +33,7 @@ def _names_are_unique(containers: tuple[Container, ...]) -> bool:
 
 # The API server itself refuses a repeated key of a list of type map, so this rule has no CEL of its own.
 _BY_NAME = Checked(
-    schema=(("x-kubernetes-list-type", "map"), ("x-kubernetes-list-map-keys", ["name"])),
+    schema=(("x-kubernetes-list-type", "map"), ("x-kubernetes-list-map-keys", ("name",))),
     rules=(Rule("", "each container needs a name of its own: rename one", _names_are_unique),),
 )
 

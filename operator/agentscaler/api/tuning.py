@@ -75,7 +75,7 @@ class Replicas(Model):
     rules = ordered(initial=False)
 
     mode: Mode | None = None
-    """Auto decides; Recommend only reports; Off leaves alone: spec.replicas is law. Effective default: Auto."""
+    """Auto decides; Recommend only reports; with it and with Off spec.replicas is law. Effective default: Auto."""
     min: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Fewest pods that Auto may choose. Effective default: 1."""
     max: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -90,7 +90,7 @@ class Workers(Model):
     rules = ordered()
 
     mode: Mode | None = None
-    """Auto decides; Recommend only reports; Off delivers initial, if any. Effective default: Auto."""
+    """Auto decides; Recommend reports; both it and Off deliver initial, if given. Effective default: Auto."""
     min: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Fewest concurrent runs. Effective default: 1."""
     max: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -109,7 +109,7 @@ class TtlRange(Model):
     max: Annotated[int, Field(ge=1, le=604_800)] | None = None
     """Longest lifetime, in seconds. Effective default: 3600."""
     initial: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    """Where to start, in seconds. Effective default: 600; none with mode Off."""
+    """Where to start, in seconds. Effective default with mode Auto: the geometric middle of the bounds."""
 
 
 class Cache(Model):
@@ -118,13 +118,13 @@ class Cache(Model):
     rules = ordered(size=True)
 
     mode: Mode | None = None
-    """Auto decides; Recommend only reports; Off delivers initial values, if any. Effective default: Auto."""
+    """Auto decides; Recommend reports; both it and Off deliver initial, if given. Effective default: Auto."""
     min: Size | None = None
     """Smallest cache, a quantity such as 64Mi. Effective default: 64Mi."""
     max: Size | None = None
     """Largest cache, a quantity such as 1Gi. Effective default: 1Gi."""
     initial: Size | None = None
-    """Where to start, a quantity. Effective default: 128Mi; none with mode Off."""
+    """Where to start, a quantity. Effective default with mode Auto: the geometric middle of the bounds."""
     ttl_seconds: TtlRange | None = None
     """Lifetime of entries."""
 
@@ -139,7 +139,7 @@ class ThresholdRange(Model):
     max: Annotated[int, Field(ge=1, le=100)] | None = None
     """Highest threshold, in percent. Effective default: 80."""
     initial: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Where to start, in percent. Effective default: 50; none with mode Off."""
+    """Where to start, in percent. Effective default with mode Auto: 50, or the nearest bound."""
 
 
 class WaitRange(Model):
@@ -152,14 +152,14 @@ class WaitRange(Model):
     max: Annotated[int, Field(ge=1, le=3600)] | None = None
     """Longest wait, in seconds. Effective default: 300."""
     initial: Annotated[int, Field(ge=1, le=3600)] | None = None
-    """Where to start, in seconds. Effective default: 30; none with mode Off."""
+    """Where to start, in seconds. Effective default with mode Auto: 30, or the nearest bound."""
 
 
 class CircuitBreaker(Model):
     """The circuit breaker of one pod, under resilience4j's names."""
 
     mode: Mode | None = None
-    """Auto decides; Recommend only reports; Off delivers initial values, if any. Effective default: Auto."""
+    """Auto decides; Recommend reports; both it and Off deliver initial, if given. Effective default: Auto."""
     failure_rate_threshold_percent: ThresholdRange | None = None
     """Failure rate at which the breaker opens."""
     wait_duration_in_open_state_seconds: WaitRange | None = None

@@ -50,13 +50,13 @@ DEFAULTS: Final = Policy(
     workers=WorkerPolicy(mode=Mode.AUTO, min=1, max=64, initial=None),
     cache=CachePolicy(
         mode=Mode.AUTO,
-        max_bytes=Range(min=64 * 2**20, max=2**30, initial=128 * 2**20),
-        ttl_seconds=Range(min=60, max=3600, initial=600),
+        max_bytes=Range(min=64 * 2**20, max=2**30),
+        ttl_seconds=Range(min=60, max=3600),
     ),
     breaker=BreakerPolicy(
         mode=Mode.AUTO,
-        failure_rate_threshold_percent=Range(min=20, max=80, initial=50),
-        wait_duration_in_open_state_seconds=Range(min=5, max=300, initial=30),
+        failure_rate_threshold_percent=Range(min=20, max=80),
+        wait_duration_in_open_state_seconds=Range(min=5, max=300),
     ),
 )
 """What holds for a framework that says nothing else, and for a user who says nothing at all."""
@@ -213,8 +213,8 @@ def _bounds(
     given = [value for value in (low, start, high) if value is not None]
     lowest = low if low is not None else min([default.min, *given])
     highest = high if high is not None else max([default.max, *given])
-    if start is None and default.initial is not None and mode is not Mode.OFF:
-        # Off renders a start, so there it has to be the user's own.
+    if start is None and default.initial is not None and mode is Mode.AUTO:
+        # The other modes deliver a start, so there it has to be the user's own.
         start = min(max(default.initial, lowest), highest)
     return lowest, highest, start
 
