@@ -62,24 +62,26 @@ class Memory:
     """What the last decision set; None before the first one."""
     manual_replicas: int | None = None
     """`spec.replicas` as last seen: a change of it restarts from that size once."""
+    base_workers: int | None = None
+    """The worker limit that pods reported before it was first set: replicas are sized for it unless `initial` is."""
     decided_at: float = 0.0
     known_since: float | None = None
-    """Since when the required signals have been known without a break; None while they are not."""
+    """Since when demand has been known without a break; None while it is not."""
     learned: Learned = field(default_factory=Learned)
     needs: tuple[Sample, ...] = ()
-    """Replicas needed, for the hold and stabilization windows. Rebuilt from Prometheus after a restart."""
-    capacities: tuple[Sample, ...] = ()
-    """Workers needed per pod, likewise."""
-    ups: tuple[Sample, ...] = ()
-    """Raw recommendations of the scale-up stabilization window."""
+    """Replicas that demand asked for, raw, for the stabilization windows. Rebuilt from Prometheus after a restart."""
+    worker_needs: tuple[Sample, ...] = ()
+    """Workers per pod that demand asked for, likewise."""
     changes: tuple[Change, ...] = ()
     """Applied changes of replicas, for rate policies. Stands in status."""
-    ordered_at: float = 0.0
-    """When pods were last asked for: the credit for pods on their way runs from here."""
-    memory_calm_since: float | None = None
-    """Since when memory has been below its objective."""
+    worker_cap: int | None = None
+    """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
+    relieved_at: float = 0.0
+    """When memory pressure last forced a cut, or the cap last relaxed."""
+    throttled_at: float = 0.0
+    """When workers were last cut for 429s."""
+    upstream_bad_since: float | None = None
+    """Since when the upstream has been failing; None while it is well."""
     upstream_calm_since: float | None = None
-    """Since when the upstream has been well."""
+    """Since when it has been well after a failure; None when nothing is to be taken back."""
     cache_changed_at: float = 0.0
-    breaker_changed_at: float = 0.0
-    workers_raised_at: float = 0.0

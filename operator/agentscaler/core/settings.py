@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -43,3 +43,16 @@ class Settings:
     """Concurrent runs in one pod."""
     cache: Cache = Cache()
     breaker: Breaker = Breaker()
+
+
+def with_knob(settings: Settings, knob: Knob, source: Settings) -> Settings:
+    """The settings with one knob family taken from another set."""
+    match knob:
+        case Knob.REPLICAS:
+            return replace(settings, replicas=source.replicas)
+        case Knob.WORKERS:
+            return replace(settings, workers=source.workers)
+        case Knob.CACHE:
+            return replace(settings, cache=source.cache)
+        case Knob.CIRCUIT_BREAKER:
+            return replace(settings, breaker=source.breaker)

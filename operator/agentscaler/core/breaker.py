@@ -1,0 +1,88 @@
+"""The circuit breaker: tightened while the provider fails, back to its start when the provider has been well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.diagnose import upstream_failing, upstream_throttled
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import SignalName
+from agentscaler.core.policy import BreakerPolicy, Mode, Range
+from agentscaler.core.settings import Breaker, Knob
+from agentscaler.core.situation import Draft, Situation, describe_breaker
+
+DEFAULT_THRESHOLD_PERCENT = 50
+DEFAULT_WAIT_SECONDS = 30
+SLIDING_WINDOW_SECONDS = 60
+LEAST_CALLS, MOST_CALLS = 5, 100
+CALM_SECONDS = 120.0
+WAIT_SHARE_OF_OUTAGE = 0.5
+"""The open state may cost at most half of the outage again: the wait grows with its age."""
+
+
+def start_breaker(policy: BreakerPolicy, call_rate_per_pod: float | None, workers: int | None) -> Breaker:
+    """Where the breaker starts.
+
+    A window of calls must be filled before a breaker can trip: library defaults (100 calls) never fill at an agent's
+    rates, so the least number of calls is half of what a pod makes in the window.
+    """
+    threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
+    calls = int((call_rate_per_pod or 0.0) * SLIDING_WINDOW_SECONDS / 2)
+    return Breaker(
+        failure_rate_threshold_percent=_start(threshold, DEFAULT_THRESHOLD_PERCENT),
+        wait_duration_in_open_state_seconds=_start(wait, DEFAULT_WAIT_SECONDS),
+        sliding_window_seconds=SLIDING_WINDOW_SECONDS,
+        minimum_number_of_calls=min(max(calls, LEAST_CALLS), MOST_CALLS),
+        permitted_calls_in_half_open_state=max(1, (workers or 1) // 10),
+    )
+
+
+def _start(bounds: Range | None, default: int) -> int | None:
+    if bounds is None:
+        return None
+    return bounds.initial if bounds.initial is not None else min(max(default, bounds.min), bounds.max)
+
+
+def tune_breaker(s: Situation, d: Draft) -> Draft:
+    """While the provider fails: trip early, wait longer the longer it lasts. Well for two minutes: start values."""
+    policy, now = s.policy.breaker, s.now
+    if policy.mode is Mode.OFF or d.settings.breaker == Breaker():
+        return d
+    breaker = d.settings.breaker
+    if s.memory.upstream_bad_since is not None:
+        threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
+        tight = breaker
+        if threshold is not None:
+            tight = replace(tight, failure_rate_threshold_percent=threshold.min)
+        waits = breaker.wait_duration_in_open_state_seconds
+        age = now - s.memory.upstream_bad_since
+        if wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
+            tight = replace(tight, wait_duration_in_open_state_seconds=min(wait.max, 2 * waits))
+        return _moved(d, tight, Reason.UPSTREAM_FAILING, "the provider fails: trip early and probe seldom")
+    calm = s.memory.upstream_calm_since
+    if calm is None or now - calm < CALM_SECONDS:
+        return d
+    pods = max(s.target.ready_replicas, 1)
+    calls = s.value(SignalName.UPSTREAM_CALL_RATE)
+    start = start_breaker(policy, calls / pods if calls is not None else None, d.settings.workers)
+    return _moved(d, start, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
+
+
+def _moved(d: Draft, breaker: Breaker, reason: Reason, why: str) -> Draft:
+    settings = replace(d.settings, breaker=breaker)
+    return d.set("tune-breaker", Knob.CIRCUIT_BREAKER, settings, reason, f"{why} ({describe_breaker(settings)})")
+
+
+def remember_upstream(memory: Memory, s: Situation) -> Memory:
+    """Note since when the provider fails or has been well. Unknown changes neither."""
+    if s.value(SignalName.UPSTREAM_5XX_RATE) is None and s.value(SignalName.BREAKER_STATE) is None:
+        return memory
+    if upstream_failing(s.observation) or upstream_throttled(s.observation):
+        since = memory.upstream_bad_since
+        return replace(memory, upstream_bad_since=s.now if since is None else since, upstream_calm_since=None)
+    if memory.upstream_bad_since is not None:
+        return replace(memory, upstream_bad_since=None, upstream_calm_since=s.now)
+    if memory.upstream_calm_since is not None and s.now - memory.upstream_calm_since > 2 * CALM_SECONDS:
+        return replace(memory, upstream_calm_since=None)
+    return memory

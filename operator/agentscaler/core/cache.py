@@ -1,0 +1,87 @@
+"""Cache size and lifetime when nothing presses: one move, then time to see what it did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.capacity import base_workers, cache_bounds
+from agentscaler.core.observation import SignalName
+from agentscaler.core.policy import Mode
+from agentscaler.core.settings import Knob, Settings
+from agentscaler.core.situation import Draft, Situation, describe_cache
+
+SETTLE_SECONDS = 120.0
+"""Hit ratios look back five minutes, and a changed cache needs some of them to fill."""
+OVERSIZED_SECONDS = 900.0
+GROWTH = 1.5
+EVICTING_SHARE = 0.1
+"""Evictions over misses from which the cache is too small for what comes back."""
+EXPIRING_SHARE = 0.5
+FULL = 0.85
+HALF_EMPTY = 0.5
+SPARE = 1.25
+
+
+def tune_cache(s: Situation, d: Draft) -> Draft:
+    """Grow what evicts, lengthen what expires, shrink what stands half empty; never two of them in one window."""
+    if s.policy.cache.mode is Mode.OFF or s.now - s.memory.cache_changed_at < SETTLE_SECONDS:
+        return d
+    if d.settings.cache != s.current.cache:
+        return d  # something more important moves it in this very decision
+    misses = s.value(SignalName.CACHE_MISS_RATE)
+    if not misses:
+        return d
+    for rule in (_grow, _lengthen, _shrink):
+        moved = rule(s, d, misses)
+        if moved is not d:
+            return moved
+    return d
+
+
+def _grow(s: Situation, d: Draft, misses: float) -> Draft:
+    bounds, size, held = cache_bounds(s), d.settings.cache.max_bytes, s.value(SignalName.CACHE_BYTES)
+    evictions = s.value(SignalName.CACHE_EVICTION_RATE) or 0.0
+    if bounds is None or size is None or held is None or held < FULL * size or evictions < EVICTING_SHARE * misses:
+        return d
+    most = float(bounds.max)
+    budget = s.memory_budget_bytes
+    if budget is not None:
+        if s.law is None or not s.law.learned:
+            return d  # nobody knows yet what runs need
+        workers = max(base_workers(s), d.settings.workers or 0)
+        most = min(most, budget - s.law.base_bytes - s.law.excess_bytes - workers * s.law.per_run_bytes)
+    bigger = int(min(most, size * GROWTH))
+    if bigger <= size:
+        return d
+    return _sized(d, bigger, Reason.CACHE_EVICTING, "the cache evicts entries that are asked for again")
+
+
+def _lengthen(s: Situation, d: Draft, misses: float) -> Draft:
+    bounds, ttl = s.policy.cache.ttl_seconds, d.settings.cache.ttl_seconds
+    expired = s.value(SignalName.CACHE_EXPIRED_RATE) or 0.0
+    if bounds is None or ttl is None or ttl >= bounds.max or expired < EXPIRING_SHARE * misses:
+        return d
+    longer = min(bounds.max, int(ttl * GROWTH))
+    settings = replace(d.settings, cache=replace(d.settings.cache, ttl_seconds=longer))
+    return d.set("tune-cache", Knob.CACHE, settings, Reason.CACHE_EXPIRING, "most misses are entries that expired")
+
+
+def _shrink(s: Situation, d: Draft, _misses: float) -> Draft:
+    bounds, size, held = cache_bounds(s), d.settings.cache.max_bytes, s.value(SignalName.CACHE_BYTES)
+    evictions = s.value(SignalName.CACHE_EVICTION_RATE)
+    if bounds is None or size is None or held is None or evictions is None:
+        return d
+    if evictions > 0 or held > HALF_EMPTY * size or s.now - s.memory.cache_changed_at < OVERSIZED_SECONDS:
+        return d
+    if s.known_for_seconds < OVERSIZED_SECONDS:
+        return d
+    smaller = max(bounds.min, int(held * SPARE))
+    if smaller >= size:
+        return d
+    return _sized(d, smaller, Reason.CACHE_OVERSIZED, "the cache has stood half empty")
+
+
+def _sized(d: Draft, size: int, reason: Reason, why: str) -> Draft:
+    settings: Settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=size))
+    return d.set("tune-cache", Knob.CACHE, settings, reason, f"{why} ({describe_cache(settings)})")

@@ -1,0 +1,172 @@
+"""Replicas and workers in one move: workers meet what is there now, replicas what will be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.demand import Demand, replicas_for
+from agentscaler.core.memory import Sample
+from agentscaler.core.observation import SignalName
+from agentscaler.core.policy import Mode, Range, ScalingRules
+from agentscaler.core.settings import Knob
+from agentscaler.core.shape import HPA_TOLERANCE, stabilized, within_tolerance
+from agentscaler.core.situation import Draft, Situation, describe_cache
+
+OWN_SCALE_UP = ScalingRules(tolerance=0.0)
+OWN_SCALE_DOWN = ScalingRules(stabilization_window_seconds=120, tolerance=HPA_TOLERANCE)
+"""Without `behavior`: the largest need of about four start-ups is kept, or every burst would be met twice."""
+WORKER_HOLD_SECONDS = 60.0
+DEFAULT_WORKERS = 8
+CPU_SHARE = 0.9
+MOST_FEEDBACK = 1.5
+"""A broken queue-wait objective enlarges the need by half at most: the rest is the forecast's work."""
+
+
+def cache_bounds(s: Situation) -> Range | None:
+    """Bounds of the cache size when the operator may move it."""
+    return s.policy.cache.max_bytes if s.policy.cache.mode is Mode.AUTO else None
+
+
+def cache_bytes_in_force(s: Situation) -> float:
+    """What the cache may grow to: its limit where one is set, else what it holds."""
+    size = s.current.cache.max_bytes
+    return float(size) if size is not None else s.value(SignalName.CACHE_BYTES) or 0.0
+
+
+def safe_workers(s: Situation, cache_bytes: float) -> int:
+    """The highest worker count that memory, CPU and the user's maximum allow beside a cache of that size."""
+    most = s.policy.workers.max
+    budget = s.memory_budget_bytes
+    if budget is not None and s.law is not None:
+        fits = s.law.runs_that_fit(budget, cache_bytes)
+        # A bound that is not learned may stop growth; it takes nothing away.
+        most = min(most, fits if s.law.learned else max(fits, s.workers_in_force or 0))
+    cores, busy = s.value(SignalName.CPU_CORES), s.value(SignalName.IN_FLIGHT)
+    if s.target.cpu_limit_cores and cores and busy and busy >= 1:
+        fits = int(CPU_SHARE * s.target.cpu_limit_cores / (cores / busy))
+        most = min(most, max(fits, s.workers_in_force or 0))
+    if s.memory.worker_cap is not None:
+        most = min(most, s.memory.worker_cap)
+    return max(s.policy.workers.min, most)
+
+
+def reachable_workers(s: Situation) -> int:
+    """The highest safe worker count once the cache has given way as far as it may; fixed unless mode Auto."""
+    if s.policy.workers.mode is not Mode.AUTO:
+        return s.workers_in_force or DEFAULT_WORKERS
+    bounds = cache_bounds(s)
+    return safe_workers(s, min(bounds.min, cache_bytes_in_force(s)) if bounds else cache_bytes_in_force(s))
+
+
+def base_workers(s: Situation) -> int:
+    """The busy level that replicas are sized for: slots above it are the reserve for bursts."""
+    if s.policy.workers.mode is not Mode.AUTO:
+        return s.workers_in_force or DEFAULT_WORKERS
+    wanted = s.policy.workers.initial or s.memory.base_workers or DEFAULT_WORKERS
+    return max(s.policy.workers.min, min(wanted, reachable_workers(s)))
+
+
+def follow_demand(s: Situation, d: Draft) -> Draft:
+    """Workers meet what is there now as far as memory allows; replicas are ordered for what will be."""
+    if s.demand is None:
+        return d
+    demand, base, reach = s.demand, base_workers(s), reachable_workers(s)
+    replicas = needed_replicas(s, demand, base, reach)
+    workers = needed_workers(s, demand, base, reach)
+    limits = (s.policy.replicas.min, s.policy.replicas.max)
+    surge = demand.surge
+    because = Reason.BURST if surge else Reason.DEMAND
+    d = d.replicas(
+        "follow-demand",
+        replicas,
+        because,
+        f"{demand.ahead_runs:.1f} runs expected in {demand.lead_seconds:.0f} s need {replicas} replicas "
+        f"at {base} busy workers each (bounds {limits[0]}..{limits[1]})",
+    )
+    if s.policy.workers.mode is Mode.OFF or (s.workers_in_force is None and s.policy.workers.initial is None):
+        return d
+    d = _cache_gives_way(s, d, workers)
+    return d.workers(
+        "follow-demand",
+        workers,
+        because,
+        f"{demand.busy_runs:.0f} runs and {demand.queued_runs:.0f} waiting on {s.target.ready_replicas} ready pods; "
+        f"memory and bounds allow {reach} workers",
+    )
+
+
+def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
+    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of the backlog."""
+    unreached = max(0.0, demand.urgent_runs - reach * max(s.target.ready_replicas, 1)) if demand.surge else 0.0
+    return replicas_for(demand.staffed((demand.ahead_runs + unreached) * _feedback(s)), base)
+
+
+def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
+    """Workers per ready pod for the larger of present and coming work; never below what replicas are sized for."""
+    ready = max(s.target.ready_replicas, 1)
+    return min(max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / ready)), reach)
+
+
+def _feedback(s: Situation) -> float:
+    objective, wait = s.policy.objectives.queue_wait, s.value(SignalName.QUEUE_WAIT)
+    if objective is None or wait is None:
+        return 1.0
+    return min(max(wait / objective.target_seconds, 1.0), MOST_FEEDBACK)
+
+
+def _cache_gives_way(s: Situation, d: Draft, workers: int) -> Draft:
+    """Work goes before cache: shrink it as far as the workers now needed ask for."""
+    bounds, budget = cache_bounds(s), s.memory_budget_bytes
+    size = d.settings.cache.max_bytes
+    if bounds is None or budget is None or size is None or s.law is None or not s.law.learned:
+        return d
+    if s.law.runs_that_fit(budget, size) >= workers:
+        return d
+    left = budget - s.law.base_bytes - s.law.excess_bytes - workers * s.law.per_run_bytes
+    settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=min(size, max(bounds.min, int(left)))))
+    return d.set(
+        "cache-gives-way",
+        Knob.CACHE,
+        settings,
+        Reason.MEMORY_LIMITED,
+        f"the cache makes room for {workers} workers ({describe_cache(settings)})",
+    )
+
+
+def hold_peaks(s: Situation, d: Draft) -> Draft:
+    """Capacity falls only to the largest need of the window, and rises only to the smallest one where the user asks.
+
+    With `behavior` the windows and tolerances have the HPA's meaning; without, shrinking waits 120 s.
+    """
+    if s.demand is None:
+        return d
+    behavior = s.policy.replicas.behavior
+    up, down = (behavior.scale_up, behavior.scale_down) if behavior else (OWN_SCALE_UP, OWN_SCALE_DOWN)
+    current, wanted = s.current.replicas, d.settings.replicas
+    held = stabilized(
+        current,
+        wanted,
+        ups=s.memory.needs,
+        downs=s.memory.needs,
+        up_window_seconds=up.stabilization_window_seconds,
+        down_window_seconds=down.stabilization_window_seconds,
+        now=s.now,
+    )
+    d = d.replicas(
+        "hold-peaks", held, Reason.STABILIZED, f"the stabilization window asks for {held} instead of {wanted}"
+    )
+    tolerance = (up if held > current else down).tolerance
+    if held != current and within_tolerance(current, held, HPA_TOLERANCE if tolerance is None else tolerance):
+        d = d.replicas("hold-peaks", current, Reason.WITHIN_TOLERANCE, f"{held} is within tolerance of {current}")
+    if d.settings.workers is None or s.current.workers is None:
+        return d
+    peak = max([d.settings.workers, *(int(n.value) for n in recent(s.memory.worker_needs, s.now, WORKER_HOLD_SECONDS))])
+    kept = min(peak, s.current.workers) if d.settings.workers < s.current.workers else d.settings.workers
+    return d.workers("hold-peaks", kept, Reason.STABILIZED, f"{kept} workers were needed within the last minute")
+
+
+def recent(samples: tuple[Sample, ...], now: float, window_seconds: float) -> tuple[Sample, ...]:
+    """The samples inside the window."""
+    return tuple(sample for sample in samples if now - sample.at < window_seconds)

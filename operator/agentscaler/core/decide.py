@@ -1,0 +1,250 @@
+"""One decision: an ordered chain of small rules over one situation.
+
+Invariants, whatever the signals say:
+- no knob leaves the user's bounds, and zero replicas mean zero;
+- what is not known may hold or raise capacity, never lower it; fresh memory danger alone may lower workers and cache;
+- a pause, a mode or a conflict is obeyed by every knob that it names;
+- the same inputs give the same decision, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.breaker import remember_upstream, start_breaker, tune_breaker
+from agentscaler.core.cache import tune_cache
+from agentscaler.core.capacity import base_workers, follow_demand, hold_peaks, needed_workers, reachable_workers, recent
+from agentscaler.core.decision import Decision, Diagnosis
+from agentscaler.core.demand import demand
+from agentscaler.core.diagnose import all_targets_down, diagnose
+from agentscaler.core.guards import (
+    expire_credit,
+    keep_the_unknown,
+    obey_pause,
+    remember_throttle,
+    save_only_in_peace,
+    spare_dependency,
+    withdraw_throttled,
+)
+from agentscaler.core.hpa import hpa_replicas
+from agentscaler.core.learn import learn, memory_law
+from agentscaler.core.limits import keep_bounds, limit_rate, obey_modes
+from agentscaler.core.memory import Change, Memory, Sample
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
+from agentscaler.core.relief import relieve_memory, remember_relief
+from agentscaler.core.report import conditions, main_reason, summary
+from agentscaler.core.settings import Breaker, Cache, Knob, Settings
+from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.target import Target
+
+Rule = Callable[[Situation, Draft], Draft]
+
+RULES: tuple[Rule, ...] = (
+    follow_demand,
+    hold_peaks,
+    tune_cache,
+    tune_breaker,
+    spare_dependency,
+    keep_the_unknown,
+    save_only_in_peace,
+    withdraw_throttled,
+    expire_credit,
+    limit_rate,
+    relieve_memory,
+    obey_pause,
+    keep_bounds,
+)
+LEAST_HISTORY_SECONDS = 120.0
+
+
+def decide(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Decision:
+    """Decide all four knobs of one object.
+
+    Args:
+        policy: what the user wants, every default filled in.
+        target: live facts of the Deployment.
+        observation: all signals of this tick.
+        memory: what the last decision of this object left; `Memory()` for a new one.
+        now: Unix seconds.
+
+    Returns:
+        The decision with its chain of reasons and the memory for the next one. It raises nothing.
+    """
+    s = situation(policy, target, observation, memory, now)
+    if policy.replicas.manual == 0:
+        return _zero(s)
+    draft = _first(s)
+    for rule in RULES:
+        draft = rule(s, draft)
+    return _finish(s, draft)
+
+
+def situation(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
+    """Work out once what all rules look at, and take this tick into memory."""
+    elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
+    memory = replace(memory, learned=learn(memory.learned, target, observation, elapsed))
+    wanted = demand(policy, observation, memory.learned, now)
+    knowledge = _knowledge(observation, certain=wanted.certain if wanted else None)
+    known = knowledge is Knowledge.KNOWN
+    memory = replace(
+        memory, known_since=(memory.known_since if memory.known_since is not None else now) if known else None
+    )
+    reported = observation.value(SignalName.WORKER_LIMIT)
+    if memory.base_workers is None and memory.settings is None and reported:
+        memory = replace(memory, base_workers=int(reported))
+    current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
+    manual = policy.replicas.manual
+    if memory.manual_replicas is not None and manual != memory.manual_replicas and policy.replicas.mode is Mode.AUTO:
+        # The user named a size: start again from it, once.
+        current = replace(current, replicas=manual)
+        memory = replace(memory, needs=(Sample(now, float(manual)),))
+    in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
+    s = Situation(
+        policy=policy,
+        target=target,
+        observation=observation,
+        memory=replace(memory, manual_replicas=manual),
+        now=now,
+        current=current,
+        knowledge=knowledge,
+        demand=wanted,
+        law=memory_law(memory.learned, observation),
+        workers_in_force=in_force,
+        diagnosis=Diagnosis.UNKNOWN,
+    )
+    s = replace(
+        s,
+        diagnosis=diagnose(policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s)),
+    )
+    return replace(s, memory=remember_upstream(s.memory, s))
+
+
+def _knowledge(observation: Observation, *, certain: bool | None) -> Knowledge:
+    if all_targets_down(observation):
+        return Knowledge.DEAD
+    if certain is None:
+        return Knowledge.UNKNOWN
+    known_rate = observation.value(SignalName.REQUEST_RATE_60) is not None
+    known_queue = observation.value(SignalName.QUEUE_DEPTH) is not None or not _exported(observation)
+    return Knowledge.KNOWN if certain and known_rate and known_queue else Knowledge.PARTIAL
+
+
+def _exported(observation: Observation) -> bool:
+    """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
+    return SignalName.QUEUE_DEPTH in observation.signals
+
+
+def _first(s: Situation) -> Draft:
+    """The draft before any rule: what is, with a start value for each knob that has none yet."""
+    p, current = s.policy, s.current
+    d = Draft(current)
+    if current.replicas != s.target.replicas:
+        d = Draft(replace(current, replicas=s.target.replicas)).replicas(
+            "restart-from-size", current.replicas, Reason.RESTARTED_FROM_SIZE, "spec.replicas was changed to this size"
+        )
+    if current.workers is None and p.workers.mode is not Mode.OFF:
+        start = p.workers.initial if p.workers.initial is not None else s.workers_in_force
+        if start is not None:
+            d = d.workers("first", min(max(start, p.workers.min), p.workers.max), Reason.INITIAL, "the start value")
+    if current.cache == Cache() and p.cache.mode is not Mode.OFF:
+        d = d.set("first", Knob.CACHE, replace(d.settings, cache=_start_cache(p.cache)), Reason.INITIAL, "start values")
+    if current.breaker == Breaker() and p.breaker.mode is not Mode.OFF:
+        calls = s.value(SignalName.UPSTREAM_CALL_RATE)
+        rate = calls / max(s.target.ready_replicas, 1) if calls is not None else None
+        breaker = start_breaker(p.breaker, rate, d.settings.workers)
+        d = d.set("first", Knob.CIRCUIT_BREAKER, replace(d.settings, breaker=breaker), Reason.INITIAL, "start values")
+    return d
+
+
+def _start_cache(policy: CachePolicy) -> Cache:
+    """Without `initial`: the geometric middle of the bounds, since sizes and lifetimes live on a log scale."""
+
+    def start(bounds: Range | None) -> int | None:
+        if bounds is None:
+            return None
+        return bounds.initial if bounds.initial is not None else int((max(bounds.min, 1) * bounds.max) ** 0.5)
+
+    return Cache(start(policy.max_bytes), start(policy.ttl_seconds))
+
+
+def _zero(s: Situation) -> Decision:
+    """Zero means zero, and tuning stops."""
+    d = Draft(replace(s.current, replicas=s.target.replicas)).replicas(
+        "zero", 0, Reason.SCALED_TO_ZERO, "spec.replicas is 0: no pods, and tuning stops"
+    )
+    return _finish(s, d, zero=True)
+
+
+def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
+    policy, live = s.policy, replace(s.current, replicas=s.target.replicas)
+    recommended = d.settings
+    settings = obey_modes(policy, live, recommended, conflict=s.target.conflict)
+    if zero:
+        settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
+    if policy.paused_scale_in and policy.paused_scale_out:
+        settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
+    memory = remember_throttle(s, d, remember_relief(s, d, s.memory))
+    if settings.cache != live.cache:
+        memory = replace(memory, cache_changed_at=s.now)
+    if settings.replicas != live.replicas:
+        memory = replace(memory, changes=(*memory.changes, Change(s.now, settings.replicas - live.replicas)))
+    memory = replace(_with_needs(s, d, memory), settings=settings, decided_at=s.now)
+    return Decision(
+        current=live,
+        settings=settings,
+        recommended=recommended,
+        diagnosis=s.diagnosis,
+        steps=d.steps,
+        conditions=conditions(s, d),
+        memory=memory,
+        reason=main_reason(s, d, live, settings),
+        summary=summary(s, d, live, settings),
+        demand_runs=s.demand.ahead_runs if s.demand else None,
+        hpa_replicas=_hpa(s),
+    )
+
+
+def _paused_replicas(s: Situation, replicas: int) -> int:
+    bounds = s.policy.replicas
+    if bounds.mode is not Mode.AUTO:
+        return replicas
+    return min(max(s.target.replicas, bounds.min), bounds.max)
+
+
+def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
+    """Remember what demand asked for, raw, as long as any window looks back."""
+    behavior = s.policy.replicas.behavior
+    window = LEAST_HISTORY_SECONDS
+    periods = [LEAST_HISTORY_SECONDS]
+    if behavior:
+        for rules in (behavior.scale_up, behavior.scale_down):
+            window = max(window, rules.stabilization_window_seconds)
+            periods += [policy.period_seconds for policy in rules.policies]
+    changes = tuple(c for c in memory.changes if s.now - c.at < max(periods))
+    needs, worker_needs = recent(memory.needs, s.now, window), recent(memory.worker_needs, s.now, LEAST_HISTORY_SECONDS)
+    if s.demand is not None and s.knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}:
+        raw = next(
+            (step.after for step in d.steps if step.rule == "follow-demand" and step.knob is Knob.REPLICAS), None
+        )
+        needs = (*needs, Sample(s.now, float(raw if isinstance(raw, int) else s.current.replicas)))
+        workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))
+        worker_needs = (*worker_needs, Sample(s.now, float(workers)))
+    return replace(memory, needs=needs, worker_needs=worker_needs, changes=changes)
+
+
+def _hpa(s: Situation) -> int | None:
+    busy = s.value(SignalName.IN_FLIGHT)
+    if busy is None:
+        return None
+    bounds = s.policy.replicas
+    return hpa_replicas(
+        replicas=s.target.replicas,
+        ready=s.target.ready_replicas,
+        in_flight=busy,
+        workers=base_workers(s),
+        minimum=bounds.min,
+        maximum=bounds.max,
+    )

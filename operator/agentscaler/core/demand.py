@@ -1,0 +1,108 @@
+"""How much work there is, and how much there will be when an order placed now takes effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from agentscaler.core.learn import work_within
+from agentscaler.core.memory import Learned
+from agentscaler.core.observation import Health, Observation, SignalName
+from agentscaler.core.policy import Policy
+
+HEADROOM = 1.08
+SAFETY = 1.0
+"""Standard deviations of Poisson work kept free: square-root staffing (Halfin and Whitt 1981)."""
+LATE_SHARE_OF_OBJECTIVE = 0.3
+"""A queue that would wait longer than this share of the objective is a surge."""
+MOST_TREND = 2.0
+"""A trend may at most double the present rate."""
+RATES = (SignalName.REQUEST_RATE_60, SignalName.REQUEST_RATE_120, SignalName.REQUEST_RATE_300)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Work, counted in runs that each hold one worker."""
+
+    busy_runs: float
+    queued_runs: float
+    urgent_runs: float
+    """Busy runs and the part of the queue that needs a worker at once to keep the objective: what hot workers meet."""
+    ahead_runs: float
+    """Forecast at the lead time: what replicas are ordered for."""
+    arrival_rate: float
+    """Runs per second, those refused included."""
+    service_seconds: float
+    lead_seconds: float
+    wait_seconds: float
+    """How long the last one in the queue would wait with the workers that are busy now."""
+    surge: bool
+    certain: bool
+    """False where some pods did not report: then this is a lower bound, good for growing only."""
+
+    def staffed(self, runs: float) -> float:
+        """Workers for `runs` of random work: the mean, some headroom and the square root."""
+        return runs * HEADROOM + SAFETY * sqrt(runs) if runs > 0 else 0.0
+
+
+def _at_least(observation: Observation, name: SignalName) -> tuple[float | None, bool]:
+    """The value and whether it is the whole of it. A Partial sum is a lower bound."""
+    signal = observation.signal(name)
+    if signal.health is Health.PARTIAL and signal.value is not None:
+        return signal.value, False
+    return observation.value(name), True
+
+
+def demand(policy: Policy, observation: Observation, learned: Learned, now: float) -> Demand | None:
+    """The demand, or None when the running work is not known."""
+    busy, busy_whole = _at_least(observation, SignalName.IN_FLIGHT)
+    if busy is None:
+        return None
+    queued, queue_whole = _at_least(observation, SignalName.QUEUE_DEPTH)
+    queued = queued or 0.0
+    measured = observation.value(SignalName.SERVICE_TIME)
+    service = max(measured or learned.service_seconds, 1e-3)
+
+    refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
+    rate = _rate_ahead(observation) + refused
+    wait = queued * service / busy if busy > 0 else (float("inf") if queued > 0 else 0.0)
+    objective = policy.objectives.queue_wait
+    target_wait = objective.target_seconds if objective else max(service, 1.0)
+    surge = queued > 0 and wait > LATE_SHARE_OF_OBJECTIVE * target_wait
+    if surge:
+        # Rates look back a minute. With every worker busy, Little's law on the gauge says what really passes now.
+        rate = max(rate, busy / service)
+
+    observed_at = observation.signal(SignalName.IN_FLIGHT).observed_at or observation.evaluated_at
+    lead = max(now - observed_at, 0.0) + learned.start_up_seconds + policy.interval_seconds / 2
+    within = work_within(observation, service, lead)
+    still_running = max(0.0, 1.0 - within / service)
+    urgent = busy + queued * min(1.0, service / target_wait)
+    ahead = (busy + queued) * still_running + rate * within
+    return Demand(
+        busy_runs=busy,
+        queued_runs=queued,
+        urgent_runs=urgent,
+        ahead_runs=ahead,
+        arrival_rate=rate,
+        service_seconds=service,
+        lead_seconds=lead,
+        wait_seconds=wait,
+        surge=surge,
+        certain=busy_whole and queue_whole,
+    )
+
+
+def _rate_ahead(observation: Observation) -> float:
+    """The rate of the last minute, plus its trend where it rises: looking ahead may only add."""
+    rates = [observation.value(name) for name in RATES]
+    recent = next((r for r in rates if r is not None), None)
+    if recent is None:
+        return 0.0
+    slower = rates[-1] if rates[-1] is not None else recent
+    return min(recent + max(recent - slower, 0.0) / 2, MOST_TREND * recent)
+
+
+def replicas_for(runs: float, per_replica: int) -> int:
+    """Replicas that hold `runs` workers, one at least."""
+    return max(1, ceil(runs / max(per_replica, 1) - 1e-9))

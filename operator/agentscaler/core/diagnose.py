@@ -1,0 +1,86 @@
+"""What limits the service: found before any knob is chosen."""
+
+from __future__ import annotations
+
+from agentscaler.core.decision import Diagnosis
+from agentscaler.core.demand import Demand
+from agentscaler.core.observation import Health, Observation, SignalName
+from agentscaler.core.policy import Policy
+from agentscaler.core.target import Target
+
+FAILING_SHARE = 0.05
+"""Share of upstream calls that fail (5xx, time-out) from which the provider is the limit."""
+THROTTLED_SHARE = 0.02
+"""Share of upstream calls answered 429 from which more concurrency only buys more of them."""
+LEAST_FAILURE_RATE = 0.03
+"""Failures per second below which a share is noise (two in a minute)."""
+FULL = 0.8
+OVERSIZED = 0.4
+
+
+def upstream_shares(observation: Observation) -> tuple[float, float]:
+    """(failing, throttled) shares of the upstream calls of the last minute; 0 where not known."""
+    calls = observation.value(SignalName.UPSTREAM_CALL_RATE) or 0.0
+    failing = sum(observation.value(n) or 0.0 for n in (SignalName.UPSTREAM_5XX_RATE, SignalName.UPSTREAM_TIMEOUT_RATE))
+    throttled = observation.value(SignalName.UPSTREAM_429_RATE) or 0.0
+    # Without a counter of all calls, runs stand in: a run makes one call at least.
+    calls = max(calls, observation.value(SignalName.REQUEST_RATE_60) or 0.0, failing + throttled)
+    if calls <= 0:
+        return 0.0, 0.0
+    return (
+        failing / calls if failing >= LEAST_FAILURE_RATE else 0.0,
+        throttled / calls if throttled >= LEAST_FAILURE_RATE else 0.0,
+    )
+
+
+def upstream_failing(observation: Observation) -> bool:
+    """The provider fails, or a breaker says so. Needs fresh signals: unknown is not failing."""
+    return upstream_shares(observation)[0] >= FAILING_SHARE or (observation.value(SignalName.BREAKER_STATE) or 0) >= 1
+
+
+def upstream_throttled(observation: Observation) -> bool:
+    """The provider refuses for rate."""
+    return upstream_shares(observation)[1] >= THROTTLED_SHARE
+
+
+def memory_over(policy: Policy, target: Target, observation: Observation) -> bool:
+    """Whether the worst pod stands above the memory objective, by a fresh signal."""
+    worst = observation.value(SignalName.MEMORY_MAX_BYTES)
+    ratio, limit = policy.objectives.memory_ratio, target.memory_limit_bytes
+    return worst is not None and ratio is not None and limit is not None and worst > ratio * limit
+
+
+def all_targets_down(observation: Observation) -> bool:
+    """Scrape targets exist and every one of them is down."""
+    targets, up = observation.value(SignalName.TARGETS), observation.value(SignalName.TARGETS_UP)
+    return bool(targets) and up == 0
+
+
+def diagnose(
+    policy: Policy, target: Target, observation: Observation, *, demand: Demand | None, workers: int | None, reach: int
+) -> Diagnosis:
+    """The first that fits, most dangerous first. `reach` is the highest worker count that is safe now."""
+    if memory_over(policy, target, observation):
+        return Diagnosis.MEMORY_BOUND
+    if all_targets_down(observation):
+        return Diagnosis.DEAD
+    if demand is None:
+        return Diagnosis.UNKNOWN
+    if upstream_failing(observation) or upstream_throttled(observation):
+        return Diagnosis.DEPENDENCY_BOUND
+    slots = (workers or 1) * max(target.ready_replicas, 1)
+    if demand.queued_runs > 0 and (demand.surge or demand.busy_runs >= FULL * slots):
+        return Diagnosis.WORKER_BOUND if workers is None or workers < reach else Diagnosis.REPLICA_BOUND
+    if demand.busy_runs == 0 and observation.signal(SignalName.REQUEST_RATE_60).health is Health.IDLE:
+        return Diagnosis.IDLE
+    if _errors_without_load(policy, observation):
+        return Diagnosis.DEPENDENCY_BOUND
+    if demand.ahead_runs < OVERSIZED * slots and target.ready_replicas > policy.replicas.min:
+        return Diagnosis.OVERSIZED
+    return Diagnosis.STEADY
+
+
+def _errors_without_load(policy: Policy, observation: Observation) -> bool:
+    errors = observation.value(SignalName.ERROR_RATIO)
+    promised = policy.objectives.error_ratio
+    return errors is not None and promised is not None and errors > max(promised, FAILING_SHARE)

@@ -1,0 +1,142 @@
+"""Rules that say no: unknown signals, a failing provider, pods that do not come, a pause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.decision import Diagnosis
+from agentscaler.core.diagnose import upstream_throttled
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import SignalName
+from agentscaler.core.policy import Mode
+from agentscaler.core.settings import Knob, with_knob
+from agentscaler.core.situation import Draft, Knowledge, Situation
+
+THROTTLE_FACTOR = 0.8
+"""Multiplicative decrease on 429s, as in AIMD; the increase is the demand rule's."""
+THROTTLE_SECONDS = 30.0
+CREDIT_START_UPS = 3.0
+LEAST_CREDIT_SECONDS = 120.0
+
+
+def no_less(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> Draft:
+    """Keep replicas, workers and cache at what they are at least."""
+    d = d.replicas(rule, max(d.settings.replicas, s.current.replicas), reason, why)
+    if d.settings.workers is not None and s.current.workers is not None:
+        d = d.workers(rule, max(d.settings.workers, s.current.workers), reason, why)
+    before, after = s.current.cache.max_bytes, d.settings.cache.max_bytes
+    # Less cache in exchange for more workers is not less capacity.
+    if before is not None and after is not None and after < before and d.settings.workers == s.current.workers:
+        cache = replace(d.settings, cache=replace(d.settings.cache, max_bytes=before))
+        d = d.set(rule, Knob.CACHE, cache, reason, why)
+    return d
+
+
+def no_more(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> Draft:
+    """Keep replicas and workers at what they are at most."""
+    d = d.replicas(rule, min(d.settings.replicas, s.current.replicas), reason, why)
+    if d.settings.workers is not None and s.current.workers is not None:
+        d = d.workers(rule, min(d.settings.workers, s.current.workers), reason, why)
+    return d
+
+
+def spare_dependency(s: Situation, d: Draft) -> Draft:
+    """A provider that fails or throttles is not helped by more pods: replicas stand still, 429s cut workers."""
+    if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
+        return d
+    why = "the provider is the limit: more capacity would only send it more calls"
+    d = d.replicas("spare-dependency", s.current.replicas, Reason.HOLDING_DEPENDENCY, why)
+    if d.settings.workers is None or s.current.workers is None:
+        return d
+    workers = min(d.settings.workers, s.current.workers)
+    return d.workers("spare-dependency", workers, Reason.HOLDING_DEPENDENCY, why)
+
+
+def withdraw_throttled(s: Situation, d: Draft) -> Draft:
+    """Workers that only earn 429s are worth nothing: a fifth of them goes, again after half a minute."""
+    workers = d.settings.workers
+    if workers is None or not _throttled(s) or s.now - s.memory.throttled_at < THROTTLE_SECONDS:
+        return d
+    fewer = max(s.policy.workers.min, int(workers * THROTTLE_FACTOR))
+    return d.workers("withdraw-throttled", fewer, Reason.RATE_LIMITED, "the provider answers 429: fewer runs at a time")
+
+
+def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
+    """Note when workers were last withdrawn."""
+    withdrawn = any(step.rule == "withdraw-throttled" for step in d.steps)
+    return replace(memory, throttled_at=s.now) if withdrawn else memory
+
+
+def _throttled(s: Situation) -> bool:
+    return (
+        s.policy.workers.mode is not Mode.OFF
+        and s.knowledge is Knowledge.KNOWN
+        and s.diagnosis is Diagnosis.DEPENDENCY_BOUND
+        and upstream_throttled(s.observation)
+    )
+
+
+def keep_the_unknown(s: Situation, d: Draft) -> Draft:
+    """Unknown may hold or raise capacity, never lower it."""
+    if s.knowledge is Knowledge.KNOWN:
+        return d
+    return no_less(s, d, "keep-the-unknown", Reason.HOLDING_UNKNOWN, "demand is not fully known: nothing is taken away")
+
+
+def save_only_in_peace(s: Situation, d: Draft) -> Draft:
+    """Saving waits for a full window of signals, the end of a rollout, a healthy provider and kept promises."""
+    errors, promised = s.value(SignalName.ERROR_RATIO), s.policy.objectives.error_ratio
+    if s.known_for_seconds < s.policy.window_seconds:
+        return no_less(
+            s,
+            d,
+            "save-only-in-peace",
+            Reason.HOLDING_RECOVERY,
+            f"a full window of {s.policy.window_seconds} s of signals comes before any saving",
+        )
+    if s.target.rolling_out:
+        return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ROLLOUT, "a rollout is under way")
+    if s.diagnosis is Diagnosis.DEPENDENCY_BOUND:
+        return no_less(s, d, "save-only-in-peace", Reason.HOLDING_DEPENDENCY, "a failing provider hides the demand")
+    if errors is not None and promised is not None and errors > promised:
+        return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ERRORS, "the error objective is not kept")
+    return d
+
+
+def late_pods(s: Situation) -> str:
+    """Why pods on their way are given up; empty while they may still come."""
+    missing = [pod for pod in s.target.pods if pod.ready_at is None]
+    if not missing or s.target.ready_replicas >= s.target.replicas:
+        return ""
+    patience = max(LEAST_CREDIT_SECONDS, CREDIT_START_UPS * s.memory.learned.start_up_seconds)
+    for pod in missing:
+        if pod.problem:
+            return pod.problem
+        if s.now - pod.created_at > patience:
+            return "pods have not become ready for three times the learned start-up time"
+    return ""
+
+
+def expire_credit(s: Situation, d: Draft) -> Draft:
+    """Pods on their way are counted as if they were here, until they do not come: then no more are ordered."""
+    if d.settings.replicas <= s.current.replicas:
+        return d
+    why = late_pods(s)
+    if not why:
+        return d
+    d = d.replicas("expire-credit", s.current.replicas, Reason.PODS_NOT_COMING, f"no more pods are ordered: {why}")
+    return d.limit(Reason.PODS_NOT_COMING, f"pods that were ordered do not come: {why}")
+
+
+def obey_pause(s: Situation, d: Draft) -> Draft:
+    """A pause of one direction stops that direction for every knob; of both, everything."""
+    if s.policy.paused_scale_in and s.policy.paused_scale_out:
+        for knob in Knob:
+            d = d.set("obey-pause", knob, with_knob(d.settings, knob, s.current), Reason.PAUSED, "tuning is paused")
+        return d
+    if s.policy.paused_scale_in:
+        return no_less(s, d, "obey-pause", Reason.PAUSED, "scale-in is paused")
+    if s.policy.paused_scale_out:
+        return no_more(s, d, "obey-pause", Reason.PAUSED, "scale-out is paused")
+    return d

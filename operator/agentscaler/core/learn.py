@@ -1,0 +1,147 @@
+"""What holds for the service and not for the moment: start-up time, service time, the law of memory per run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import exp
+
+from agentscaler.core.memory import Learned, Moments
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.target import Target
+
+HALF_LIFE_SECONDS = 3600.0
+"""Of the decayed sums: an hour holds a few load levels, and a new image is learned within a few hours."""
+TAIL_HALF_LIFE_SECONDS = 6 * 3600.0
+"""Of the worst excess over the mean law: the tail is rare, so it is forgotten slowly."""
+LEAST_SAMPLES = 8.0
+LEAST_SPREAD_RUNS = 0.4
+"""Standard deviation of runs per pod below which a slope says nothing."""
+LEAST_START_UP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLaw:
+    """Memory of one pod without its cache: `base + runs * per_run + excess`, all bytes. `excess` is the tail seen."""
+
+    base_bytes: float
+    per_run_bytes: float
+    excess_bytes: float
+    learned: bool = True
+    """False: only an upper bound, good for refusing growth, not for taking anything away."""
+
+    def runs_that_fit(self, budget_bytes: float, cache_bytes: float) -> int:
+        """The most runs for which base + runs * per_run + excess + cache stays inside the budget; may be below zero."""
+        return int((budget_bytes - self.base_bytes - self.excess_bytes - cache_bytes) // self.per_run_bytes)
+
+
+def learn(learned: Learned, target: Target, observation: Observation, elapsed_seconds: float) -> Learned:
+    """Take in one tick. `elapsed_seconds` since the last one decides how much of the past fades."""
+    learned = _learn_start_up(learned, target)
+    learned = _learn_service(learned, observation, elapsed_seconds)
+    return _learn_memory(learned, observation, elapsed_seconds)
+
+
+def _learn_start_up(learned: Learned, target: Target) -> Learned:
+    """A high estimate: it rises half-way to a slower start at once, and falls a tenth of the way to a faster one."""
+    estimate, seen = learned.start_up_seconds, learned.start_up_seen_at
+    for pod in sorted((p for p in target.pods if p.ready_at is not None), key=lambda p: p.ready_at or 0.0):
+        if pod.ready_at is None or pod.ready_at <= seen:
+            continue
+        took = max(LEAST_START_UP_SECONDS, pod.ready_at - pod.created_at)
+        estimate += (took - estimate) * (0.5 if took > estimate else 0.2)
+        seen = pod.ready_at
+    return replace(learned, start_up_seconds=estimate, start_up_seen_at=seen)
+
+
+def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: float) -> Learned:
+    """Little's law: integral of busy over completions. The mean of what has ended so far is biased low at a start."""
+    busy = observation.value(SignalName.IN_FLIGHT)
+    rate = observation.value(SignalName.REQUEST_RATE_60)
+    if busy is None or rate is None or elapsed_seconds <= 0:
+        return learned
+    step = min(elapsed_seconds, 60.0)
+    fade = 0.5 ** (step / HALF_LIFE_SECONDS)
+    integral = learned.busy_integral * fade + busy * step
+    completions = learned.completions * fade + rate * step
+    # The prior of two calls of ten seconds fades with all the rest and keeps the quotient finite.
+    service = integral / completions if completions > 0 else learned.service_seconds
+    return replace(learned, busy_integral=integral, completions=completions, service_seconds=max(service, 1e-3))
+
+
+def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: float) -> Learned:
+    mean, worst = observation.value(SignalName.MEMORY_MEAN_BYTES), observation.value(SignalName.MEMORY_MAX_BYTES)
+    busy, fullest = observation.value(SignalName.IN_FLIGHT), observation.value(SignalName.IN_FLIGHT_MAX)
+    pods = observation.value(SignalName.PODS_REPORTING)
+    if mean is None or worst is None or busy is None or fullest is None or not pods:
+        return learned
+    cache = observation.value(SignalName.CACHE_BYTES) or 0.0
+    fade = 0.5 ** (max(elapsed_seconds, 0.0) / HALF_LIFE_SECONDS)
+    x, y = busy / pods, max(mean - cache, 0.0)
+    m = learned.memory
+    sums = Moments(
+        n=m.n * fade + 1,
+        x=m.x * fade + x,
+        y=m.y * fade + y,
+        xx=m.xx * fade + x * x,
+        xy=m.xy * fade + x * y,
+        yy=m.yy * fade + y * y,
+    )
+    line = _line(sums)
+    excess = learned.memory_excess_bytes * 0.5 ** (max(elapsed_seconds, 0.0) / TAIL_HALF_LIFE_SECONDS)
+    if line is not None:
+        base, slope = line
+        excess = max(excess, worst - cache - base - slope * fullest)
+    return replace(learned, memory=sums, memory_excess_bytes=max(excess, 0.0))
+
+
+def _line(m: Moments) -> tuple[float, float] | None:
+    """Least squares through the decayed pairs; None while they say too little."""
+    if m.n < LEAST_SAMPLES:
+        return None
+    variance = m.xx / m.n - (m.x / m.n) ** 2
+    if variance < LEAST_SPREAD_RUNS**2:
+        return None
+    slope = (m.xy / m.n - (m.x / m.n) * (m.y / m.n)) / variance
+    if slope <= 0:
+        return None
+    return max((m.y - slope * m.x) / m.n, 0.0), slope
+
+
+def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
+    """The law as learned; before that, a bound that blames all of a busy pod's memory on its runs; else None.
+
+    The bound can only be too careful: it makes a run dearer than it is.
+    """
+    line = _line(learned.memory)
+    if line is not None:
+        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes)
+    worst = observation.value(SignalName.MEMORY_MAX_BYTES)
+    fullest = observation.value(SignalName.IN_FLIGHT_MAX)
+    if worst is None or fullest is None or fullest < 1:
+        return None
+    cache = observation.value(SignalName.CACHE_BYTES) or 0.0
+    return MemoryLaw(0.0, max(worst - cache, 1.0) / fullest, 0.0, learned=False)
+
+
+def work_within(observation: Observation, service_seconds: float, horizon_seconds: float) -> float:
+    """E[min(duration, horizon)]: seconds of work that a run arriving now has done or still does within the horizon.
+
+    From the histogram of run durations where it is known (trapezoids under the survival curve), else from an
+    exponential law with the mean service time. Never above the horizon.
+    """
+    buckets = observation.service_buckets
+    if len(buckets) < 2 or buckets[-1][1] <= 0:
+        return service_seconds * (1.0 - exp(-horizon_seconds / service_seconds))
+    area, bound, below = 0.0, 0.0, 0.0
+    for upper, share in buckets:
+        if upper == float("inf"):
+            break
+        end = min(upper, horizon_seconds)
+        if end > bound:
+            part = (end - bound) / (upper - bound)
+            at_end = below + (share - below) * part
+            area += (end - bound) * (1.0 - (below + at_end) / 2)
+        bound, below = upper, share
+        if upper >= horizon_seconds:
+            return area
+    return area + max(horizon_seconds - bound, 0.0) * (1.0 - below)

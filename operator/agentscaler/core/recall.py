@@ -1,0 +1,50 @@
+"""After a restart: fill the windows again from what Prometheus still knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.core.capacity import base_workers, needed_replicas, needed_workers, reachable_workers
+from agentscaler.core.decide import situation
+from agentscaler.core.memory import Memory, Sample
+from agentscaler.core.observation import Observation
+from agentscaler.core.policy import Policy
+from agentscaler.core.settings import Settings
+from agentscaler.core.target import Target
+
+
+def recall(
+    policy: Policy,
+    target: Target,
+    history: tuple[Observation, ...],
+    memory: Memory,
+    *,
+    in_force: Settings | None = None,
+) -> Memory:
+    """The memory with its windows rebuilt.
+
+    Args:
+        policy: the effective policy.
+        target: live facts.
+        history: past observations, oldest first; the demand signals suffice.
+        memory: what status held, or `Memory()`.
+        in_force: settings that pods are known to work under (from the live ConfigMap); they weigh more than status,
+            which may be a decision older.
+
+    Returns:
+        A memory under which the next decision is never lower than it would have been: the recalled needs hold peaks,
+        and `known_since` is unset, so that a full window passes before anything shrinks.
+    """
+    if in_force is not None:
+        memory = replace(memory, settings=in_force)
+    needs: list[Sample] = []
+    worker_needs: list[Sample] = []
+    for past in history:
+        s = situation(policy, target, past, memory, past.evaluated_at)
+        memory = replace(memory, learned=s.memory.learned, decided_at=past.evaluated_at)
+        if s.demand is None:
+            continue
+        base, reach = base_workers(s), reachable_workers(s)
+        needs.append(Sample(past.evaluated_at, float(needed_replicas(s, s.demand, base, reach))))
+        worker_needs.append(Sample(past.evaluated_at, float(needed_workers(s, s.demand, base, reach))))
+    return replace(memory, needs=tuple(needs), worker_needs=tuple(worker_needs), known_since=None)

@@ -1,0 +1,147 @@
+"""Memory safety: `base + workers * per run + cache` stays inside the objective.
+
+It may always lower cache and workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.capacity import cache_bounds, cache_bytes_in_force
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import SignalName
+from agentscaler.core.policy import Mode
+from agentscaler.core.settings import Knob
+from agentscaler.core.situation import Draft, Situation, describe_cache
+
+AIM = 0.95
+"""Relief aims a little below the objective, so that it does not have to come back for crumbs."""
+SETTLE_SECONDS = 10.0
+"""A cut needs a delivery and a scrape before its effect can be seen."""
+CALM_SECONDS = 300.0
+RELAX_SECONDS = 60.0
+RELAX_BELOW = 0.9
+
+
+def relieve_memory(s: Situation, d: Draft) -> Draft:
+    """Above the objective: the cache gives first, then workers. Replicas follow by themselves, sized for fewer."""
+    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
+    if budget is None or worst is None:
+        return d
+    if worst <= budget:
+        return _keep_invariant(s, d, budget)
+    if s.now - s.memory.relieved_at < SETTLE_SECONDS:
+        return _no_growth(s, d)
+    d = _no_growth(s, d)
+    surplus = worst - AIM * budget
+    d, freed = _cut_cache(s, d, surplus)
+    left = surplus - freed
+    if left <= 0:
+        return d
+    fullest = s.value(SignalName.IN_FLIGHT_MAX) or 0.0
+    workers = d.settings.workers
+    if fullest < 1 or workers is None or s.policy.workers.mode is not Mode.AUTO:
+        return d.limit(
+            Reason.MEMORY_PRESSURE,
+            "memory stands above its objective without running work that could be cut: "
+            "raise the limit, lower the cache's minimum, or look for a leak",
+        )
+    held = worst - (s.value(SignalName.CACHE_BYTES) or 0.0)
+    per_run = s.law.per_run_bytes if s.law and s.law.learned else max(held, 1.0) / fullest
+    fewer = max(s.policy.workers.min, min(workers, ceil(fullest)) - ceil(left / per_run))
+    return d.workers(
+        "relieve-memory",
+        min(workers, fewer),
+        Reason.MEMORY_PRESSURE,
+        f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows, "
+        f"and the cache cannot give enough",
+    )
+
+
+def _no_growth(s: Situation, d: Draft) -> Draft:
+    settings = d.settings
+    if s.current.workers is not None and settings.workers is not None:
+        d = d.workers(
+            "relieve-memory",
+            min(settings.workers, s.current.workers),
+            Reason.MEMORY_PRESSURE,
+            "memory is above its objective: no more workers",
+        )
+    before, size = s.current.cache.max_bytes, settings.cache.max_bytes
+    if before is not None and size is not None and size > before:
+        cache = replace(d.settings, cache=replace(settings.cache, max_bytes=before))
+        d = d.set("relieve-memory", Knob.CACHE, cache, Reason.MEMORY_PRESSURE, "memory is above its objective")
+    return d
+
+
+def _cut_cache(s: Situation, d: Draft, surplus: float) -> tuple[Draft, float]:
+    """Cut the cache below what it holds by the surplus. Returns the draft and the bytes that this frees."""
+    bounds, size = cache_bounds(s), d.settings.cache.max_bytes
+    if bounds is None or size is None:
+        return d, 0.0
+    holds = min(s.value(SignalName.CACHE_BYTES) or 0.0, float(size))
+    smaller = max(bounds.min, int(holds - surplus))
+    if smaller >= size:
+        return d, 0.0
+    settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=smaller))
+    d = d.set(
+        "relieve-memory",
+        Knob.CACHE,
+        settings,
+        Reason.MEMORY_PRESSURE,
+        f"memory is above its objective: the cache gives way first ({describe_cache(settings)})",
+    )
+    return d, max(holds - smaller, 0.0)
+
+
+def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
+    """Keep the sum of what is set inside the objective, before memory shows that it is not."""
+    workers, law = d.settings.workers, s.law
+    if law is None or not law.learned or workers is None:
+        return d
+    size = float(d.settings.cache.max_bytes) if d.settings.cache.max_bytes is not None else cache_bytes_in_force(s)
+    if law.runs_that_fit(budget, size) >= workers:
+        return d
+    bounds = cache_bounds(s)
+    if bounds is not None and d.settings.cache.max_bytes is not None:
+        left = budget - law.base_bytes - law.excess_bytes - workers * law.per_run_bytes
+        smaller = min(d.settings.cache.max_bytes, max(bounds.min, int(left)))
+        settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=smaller))
+        d = d.set(
+            "memory-invariant",
+            Knob.CACHE,
+            settings,
+            Reason.MEMORY_LIMITED,
+            f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave the cache {describe_cache(settings)}",
+        )
+        size = float(smaller)
+    if s.policy.workers.mode is not Mode.AUTO:
+        return d
+    fits = max(s.policy.workers.min, min(workers, law.runs_that_fit(budget, size)))
+    if fits < workers:
+        d = d.limit(Reason.MEMORY_LIMITED, "the learned memory per run keeps workers below what demand asks for")
+    return d.workers(
+        "memory-invariant",
+        fits,
+        Reason.MEMORY_LIMITED,
+        f"memory per run ({law.per_run_bytes / 2**20:.1f}Mi, tail {law.excess_bytes / 2**20:.0f}Mi) allows {fits}",
+    )
+
+
+def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
+    """Keep the cap that pressure forced, and relax it step by step while memory stays calm."""
+    relieved = {step.knob for step in d.steps if step.rule == "relieve-memory"}
+    fewer = Knob.WORKERS in relieved and (d.settings.workers or 0) < (s.current.workers or 0)
+    smaller = Knob.CACHE in relieved and (d.settings.cache.max_bytes or 0) < (s.current.cache.max_bytes or 0)
+    if fewer or smaller:
+        return replace(memory, worker_cap=d.settings.workers if fewer else memory.worker_cap, relieved_at=s.now)
+    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
+    if memory.worker_cap is None or budget is None or worst is None:
+        return memory
+    wait = CALM_SECONDS if worst > RELAX_BELOW * budget else RELAX_SECONDS
+    if s.now - memory.relieved_at < wait:
+        return memory
+    cap = memory.worker_cap + max(1, memory.worker_cap // 4)
+    return replace(memory, worker_cap=cap if cap < s.policy.workers.max else None, relieved_at=s.now)
