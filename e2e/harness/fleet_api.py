@@ -79,16 +79,23 @@ class KubeApi:
         """Tells kwok that the pod's process has ended, so that it removes the pod; waits for the API server."""
         # The uid makes the patch miss (409) a later pod of the same name.
         patch = {"metadata": {"uid": uid, "annotations": {DRAINED_ANNOTATION: "true"}}}
-        headers = {"Content-Type": "application/merge-patch+json"}
-        url = f"{self._url}/api/v1/namespaces/{namespace}/pods/{name}"
+        await self._patch(f"/api/v1/namespaces/{namespace}/pods/{name}", patch, "application/merge-patch+json")
+
+    async def report(self, namespace: str, name: str, patch: Mapping[str, Any]) -> None:
+        """Patches the pod's status (see fleet_status); waits for the API server."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+        await self._patch(path, patch, "application/strategic-merge-patch+json")
+
+    async def _patch(self, path: str, patch: Mapping[str, Any], content_type: str) -> None:
+        headers = {"Content-Type": content_type}
         while True:
             try:
-                async with self._session.patch(url, data=json.dumps(patch), headers=headers) as response:
+                async with self._session.patch(self._url + path, data=json.dumps(patch), headers=headers) as response:
                     if response.ok or response.status in {404, 409}:
                         return
-                    _log.warning("Marking %s drained: %s", name, await response.text())
+                    _log.warning("PATCH %s: %s", path, await response.text())
             except _UNREACHABLE as error:
-                _log.warning("Marking %s drained: %s", name, error)
+                _log.warning("PATCH %s: %s", path, error)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _get(self, path: str, params: Mapping[str, str]) -> dict[str, Any] | None:

@@ -59,6 +59,7 @@ class Container:
     """The one container of the pod that runs as a process."""
 
     name: str
+    image: str
     command: tuple[str, ...]
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -84,6 +85,7 @@ class Pod:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     assigned: bool
+    running: bool
     finished: bool
     ready: bool
     deleting: bool
@@ -119,6 +121,7 @@ def parse_pod(raw: Mapping[str, Any]) -> Pod:
         labels=metadata.get("labels") or {},
         annotations=annotations,
         assigned=bool(spec.get("nodeName")),
+        running=status.get("phase") == "Running",
         finished=status.get("phase") in {"Succeeded", "Failed"},
         ready=conditions.get("Ready") == "True",
         deleting="deletionTimestamp" in metadata,
@@ -136,6 +139,7 @@ def _container(raw: Mapping[str, Any], metadata: Mapping[str, Any]) -> Container
         raise UnsupportedPodError("of preStop only sleep is played")
     return Container(
         name=raw["name"],
+        image=raw.get("image", ""),
         command=tuple(raw.get("command") or ()),
         args=tuple(raw.get("args") or ()),
         env=tuple((entry["name"], _env_value(entry, metadata)) for entry in raw.get("env") or ()),

@@ -18,10 +18,12 @@ import aiohttp
 from e2e.harness.fleet_api import KubeApi
 from e2e.harness.fleet_mount import MissingConfigMapError, Volume, files_of
 from e2e.harness.fleet_pod import SETTINGS_PATH, ConfigMapMount, Pod
+from e2e.harness.fleet_status import Condition, Exit, status_patch
 from e2e.harness.process import Process, free_port
 
 REFRESH_SECONDS = 60.0
 BACK_OFF_SECONDS = 1.0
+_REPORT_SECONDS = 0.25
 _PROBE_FAILURES = 3
 _SLOWEST_START_SECONDS = 5.0
 _ROOT = Path(__file__).parents[2]
@@ -54,7 +56,7 @@ class Runner:
         self.waiting = ""
         self.restarts = 0
         self.oom_kills = 0
-        self.last_exit_code: int | None = None
+        self.last_exit: Exit | None = None
         self._process: Process | None = None
         self._probe_passed = asyncio.Event()
         self._touched = asyncio.Event()
@@ -109,10 +111,10 @@ class Runner:
 
     async def run(self) -> None:
         """From the first mount to the mark that lets the pod go; a cancelled run takes its process along."""
-        helpers: list[asyncio.Task[None]] = []
+        helpers = [asyncio.create_task(self._report_forever())]
         try:
             if await self._mount():
-                helpers = [asyncio.create_task(self._refresh_forever()), asyncio.create_task(self._probe_forever())]
+                helpers += [asyncio.create_task(self._refresh_forever()), asyncio.create_task(self._probe_forever())]
                 await self._keep_running()
                 await self._drain()
         finally:
@@ -123,6 +125,21 @@ class Runner:
             shutil.rmtree(self._directory, ignore_errors=True)
         if not self._gone.is_set():
             await self.host.api.mark_drained(self.pod.namespace, self.pod.name, self.pod.uid)
+
+    async def _report_forever(self) -> None:
+        """Mends the status that kwok set where the process is not ready, or was restarted."""
+        restarts_reported = 0
+        while not self._deleted.is_set():
+            now = Condition(
+                ready=self._probe_passed.is_set() and self.pid is not None,
+                restarts=self.restarts,
+                waiting=self.waiting,
+                last_exit=self.last_exit,
+            )
+            if self.pod.running and (now.ready, now.restarts) != (self.pod.ready, restarts_reported):
+                await self.host.api.report(self.pod.namespace, self.pod.name, status_patch(self.pod, now))
+                restarts_reported = now.restarts
+            await _first(_REPORT_SECONDS, self._deleted.wait())
 
     async def _mount(self) -> bool:
         """Lays out the volumes; False when the pod was deleted before that was possible."""
@@ -156,6 +173,7 @@ class Runner:
             async with self.host.starting:
                 if self._deleted.is_set():
                     return
+                kills = self.oom_kills
                 process = self._process = self._new_process()
                 await asyncio.to_thread(process.start)
                 self.host.totals["started"] += 1
@@ -165,7 +183,7 @@ class Runner:
             if self._deleted.is_set():
                 return
             self._probe_passed.clear()
-            self.last_exit_code = process.returncode
+            self.last_exit = Exit(process.returncode or 0, out_of_memory=self.oom_kills > kills)
             self.restarts += 1
             self.host.totals["restarts"] += 1
             await _first(BACK_OFF_SECONDS, self._deleted.wait())

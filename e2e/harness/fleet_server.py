@@ -160,6 +160,6 @@ def _pod_stats(runner: Runner) -> dict[str, Any]:
         "memory_limit_bytes": runner.pod.container.memory_limit_bytes,
         "restarts": runner.restarts,
         "oom_kills": runner.oom_kills,
-        "last_exit_code": runner.last_exit_code,
+        "last_exit_code": None if runner.last_exit is None else runner.last_exit.code,
         "waiting": runner.waiting,
     }
