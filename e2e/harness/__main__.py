@@ -1,0 +1,47 @@
+"""``python -m e2e.harness tools`` builds the binaries, ``up`` runs a control plane and Prometheus until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from e2e.harness import tools
+from e2e.harness.cluster import ControlPlane
+from e2e.harness.prometheus import Prometheus
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@app.command("tools")
+def build() -> None:
+    """Build the tools that are missing and print what there is."""
+    binaries = tools.ensure()
+    table = Table("tool", "MiB", "built in s")
+    for name, path in binaries.items():
+        table.add_row(name, f"{path.stat().st_size / 2**20:.0f}", f"{tools.build_seconds(name) or 0:.0f}")
+    console = Console()
+    console.print(table)
+    console.print(f"in {tools.cache_directory() / 'tools'}")
+
+
+@app.command()
+def up(nodes: Annotated[int, typer.Option(help="Simulated nodes.")] = 1) -> None:
+    """Run a control plane with the CRDs and a Prometheus; Ctrl-C ends them."""
+    with ControlPlane(nodes=nodes) as cluster, Prometheus() as prometheus:
+        cluster.install_crds()
+        print(f"export KUBECONFIG={cluster.kubeconfig}\nAPI server  {cluster.url}\nPrometheus  {prometheus.url}")
+        print("Ctrl-C ends both.", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leave through the context managers
+    app()

@@ -1,0 +1,51 @@
+"""Fixtures for tests on a real API server and a real Prometheus."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.harness.cluster import ControlPlane
+from e2e.harness.prometheus import Prometheus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.component)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlPlane]:
+    """One control plane with the CRDs for the whole session; take a ``namespace`` of your own."""
+    with ControlPlane() as control_plane:
+        control_plane.install_crds()
+        yield control_plane
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A namespace of the test's own; its deletion is asked for, not awaited."""
+    name = f"test-{next(_numbers)}"
+    created = cluster.request(
+        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    )
+    created.raise_for_status()
+    yield name
+    cluster.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Prometheus]:
+    """A Prometheus without targets; ``backfill()`` gives it series."""
+    with Prometheus(scrape_interval_seconds=1) as server:
+        yield server
