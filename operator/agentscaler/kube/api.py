@@ -28,14 +28,14 @@ _WRITE_ATTEMPTS = 3
 _LONGEST_PATIENCE_SECONDS = 10.0
 
 
-class Listing(list[Body]):
-    """All objects of a collection.
+class Listing(list[Any]):
+    """All objects of a collection, or what was kept of them.
 
     Attributes:
         list_version: The resourceVersion at which it was read.
     """
 
-    def __init__(self, items: list[Body], list_version: str) -> None:
+    def __init__(self, items: list[Any], list_version: str) -> None:
         super().__init__(items)
         self.list_version = list_version
 
@@ -92,7 +92,7 @@ class KubeApi:
         resource_version: str = "0",
         label_selector: str = "",
         field_selector: str = "",
-        keep: Callable[[Body], Body] | None = None,
+        keep: Callable[[Body], Any] | None = None,
     ) -> Listing:
         """Read a whole collection, page by page. A list that expires between two pages is begun once more, unpaged.
 
@@ -102,7 +102,7 @@ class KubeApi:
             resource_version: "0" answers from the server's cache, which may lag a little; "" is up to date.
             label_selector: Filters at the server.
             field_selector: Filters at the server.
-            keep: What to keep of each object.
+            keep: What to keep of each object; None drops it. Runs in a thread.
         """
         params: dict[str, str | int] = {
             "labelSelector": label_selector,
@@ -173,8 +173,8 @@ class KubeApi:
         self._threads.shutdown(wait=True)
         self._connection.close()
 
-    async def _pages(self, path: str, params: dict[str, str | int], keep: Callable[[Body], Body] | None) -> Listing:
-        items: list[Body] = []
+    async def _pages(self, path: str, params: dict[str, str | int], keep: Callable[[Body], Any] | None) -> Listing:
+        items: list[Any] = []
         while True:
             page = await self._send(Request("GET", path, params, keep=keep))
             items += page.get("items") or ()

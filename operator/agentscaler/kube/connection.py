@@ -31,8 +31,8 @@ class Request:
     params: Mapping[str, str | int] = field(default_factory=dict)
     body: Any = None
     content_type: str = ""
-    keep: Callable[[Body], Body] | None = None
-    """What to keep of each item of a list: applied before the answer leaves the thread, since items are large."""
+    keep: Callable[[Body], Any] | None = None
+    """What to keep of each item of a list; None drops it. Applied in the thread, since items are large."""
 
     @property
     def access(self) -> Access:
@@ -96,7 +96,8 @@ class Connection:
         if not isinstance(answer, dict):
             raise Unavailable(f"cannot {request.access}: the answer is not an object", access=request.access)
         if request.keep is not None:
-            answer["items"] = [request.keep(item) for item in answer.get("items") or ()]
+            kept = map(request.keep, answer.get("items") or ())
+            answer["items"] = [item for item in kept if item is not None]
         return answer
 
     def close(self) -> None:

@@ -128,7 +128,9 @@ def from_response(access: Access, status: int, body: bytes, headers: Mapping[str
     context: dict[str, Any] = {"access": access, "status": status, "reason": reason}
     if status == 403:
         return Forbidden(f"may not {access}; {missing_rule(access)}", **context)
-    if status in {400, 422}:
+    # A server-side apply of an object that does not fit its schema is answered so; it is no outage.
+    malformed = status == 500 and "failed to create typed patch object" in text
+    if status in {400, 422} or malformed:
         return Invalid(message, causes=_causes(details), **context)
     if status == 429:
         return Throttled(message, retry_after_seconds=_retry_after(headers, details), **context)

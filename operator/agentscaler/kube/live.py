@@ -51,20 +51,26 @@ class DeploymentFacts:
     available: int
     revision: str
     """Annotation `deployment.kubernetes.io/revision`: which ReplicaSet is the current one."""
+    controller: str
+    """Uid of the AgentDeployment that controls it; empty without one."""
     owned: bool
-    """It carries our label and our AgentDeployment is its controller."""
+    """It carries our label and the AgentDeployment asked about is its controller."""
     applied_hash: str
     """Annotation `agentscaler.dev/template-hash`; empty without one."""
-    applied_generation: int | None
-    """Annotation `agentscaler.dev/template-generation`."""
+    template_fingerprint: str
+    """`workload.fingerprint` of the live pod template; empty when it is not owned."""
     restarted_for: int | None
     """Annotation `agentscaler.dev/settings-generation` of the pod template."""
+    restarted_at: float | None
+    """Annotation `agentscaler.dev/restarted-at`, Unix seconds."""
     selector: str
     """Label selector as text, ready for a LIST and for `status.selector`."""
+    instance: str
+    """What the selector demands of the label `agentscaler.dev/name`; empty when it does not."""
     containers: tuple[str, ...]
     container_limits: Mapping[str, Limits]
-    settings_mounts: tuple[str, ...]
-    """Containers that mount the ConfigMap `<name>-settings`."""
+    mounts: frozenset[tuple[str, str]]
+    """(container, ConfigMap that it mounts)."""
     scale_writers: tuple[ScaleWriter, ...]
     termination_grace_period_seconds: int
     failure: str = ""
@@ -98,7 +104,7 @@ class ConfigMapFacts:
     data: Mapping[str, str] = field(default_factory=dict)
     """All files."""
     owner: str = ""
-    """uid of its controller, else of its first owner; empty without one."""
+    """Uid of its controller, else of its first owner; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +156,9 @@ class Live:
     problems: tuple[Condition, ...] = ()
     container: str = ""
     """The container whose limits and settings volume count."""
+    settings_mounted: bool = False
+    """Whether that container mounts the ConfigMap with the settings."""
     known: bool = True
-
-    @property
-    def settings_mounted(self) -> bool:
-        """Whether that container mounts the ConfigMap with the settings."""
-        return self.deployment is not None and self.container in self.deployment.settings_mounts
 
     @property
     def ready_replicas(self) -> int:
