@@ -1,0 +1,1 @@
+"""Agents to scale, and the model provider that they call."""
