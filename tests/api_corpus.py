@@ -181,12 +181,29 @@ CASES: tuple[Case, ...] = (
     Case("unknown signal", override("latencies"), f"spec.signals.overrides: {SIGNALS}"),
     Case("signal by the preset's name", override("queue_wait"), f"spec.signals.overrides: {SIGNALS}"),
     Case("counter", override("requests", kind="Counter")),
+    Case("counter from a histogram", override("requests", kind="Histogram")),
     Case("gauge", override("inFlight", kind="Gauge")),
+    Case(
+        "failures beside all runs",
+        owned(
+            signals={
+                "overrides": {
+                    "requests": {"metric": "runs_total", "kind": "Counter"},
+                    "failedRequests": {"metric": "runs_total", "kind": "Counter", "matchers": {"code": "~5.."}},
+                }
+            }
+        ),
+    ),
+    Case(
+        "failures alone",
+        override("failedRequests", kind="Counter"),
+        "spec.signals.overrides: failedRequests needs requests beside it",
+    ),
     Case("latency as a gauge", override(kind="Gauge"), "spec.signals.overrides: kind must be Histogram for latency"),
     Case(
         "requests as a gauge",
         override("upstream429", kind="Gauge"),
-        "spec.signals.overrides: kind must be Counter for requests",
+        "spec.signals.overrides: kind must be Counter or Histogram for requests",
     ),
     Case(
         "in-flight as a counter",

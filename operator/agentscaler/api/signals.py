@@ -36,8 +36,12 @@ GAUGES: Final = (
     "appliedGeneration",
     "memory",
 )
-KINDS: Final[Mapping[str, tuple[str, ...]]] = {"Histogram": HISTOGRAMS, "Counter": COUNTERS, "Gauge": GAUGES}
-"""Which signal is read from which kind of metric."""
+KINDS: Final = (
+    (("Histogram",), HISTOGRAMS),
+    (("Counter", "Histogram"), COUNTERS),
+    (("Gauge",), GAUGES),
+)
+"""Kinds of metrics, and the signals that are read from them; a histogram can count, too."""
 OVERRIDABLE: Final = HISTOGRAMS + COUNTERS + GAUGES
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -55,15 +59,19 @@ def _signals_are_known(overrides: Mapping[str, Override]) -> bool:
     return all(name in OVERRIDABLE for name in overrides)
 
 
-def _kind_rule(kind: str, names: tuple[str, ...]) -> Rule:
+def _kind_rule(kinds: tuple[str, ...], names: tuple[str, ...]) -> Rule:
     def holds(overrides: Mapping[str, Override]) -> bool:
-        return all(name not in names or override.kind == kind for name, override in overrides.items())
+        return all(name not in names or override.kind in kinds for name, override in overrides.items())
 
     return Rule(
-        f"{_listed(names)}.all(name, !(name in self) || self[name].kind == '{kind}')",
-        f"kind must be {kind} for {', '.join(names)}: name a metric of that kind",
+        f"{_listed(names)}.all(name, !(name in self) || self[name].kind in {_listed(kinds)})",
+        f"kind must be {' or '.join(kinds)} for {', '.join(names)}: name a metric of that kind",
         holds,
     )
+
+
+def _failures_have_a_whole(overrides: Mapping[str, Override]) -> bool:
+    return "failedRequests" not in overrides or "requests" in overrides
 
 
 class Override(Model):
@@ -72,7 +80,7 @@ class Override(Model):
     metric: MetricName
     """Name of the metric; of a histogram without `_bucket`, `_sum` or `_count`."""
     kind: Literal["Histogram", "Counter", "Gauge"]
-    """How the metric is read. Histograms may be classic or native."""
+    """How the metric is read. A histogram may be classic or native; where a Counter is wanted, its count is read."""
     matchers: (
         Annotated[
             dict[str, Annotated[str, Field(max_length=256)]],
@@ -110,7 +118,12 @@ class Signals(Model):
                         f"overrides must name signals: one of {', '.join(OVERRIDABLE)}",
                         _signals_are_known,
                     ),
-                    *(_kind_rule(kind, names) for kind, names in KINDS.items()),
+                    *(_kind_rule(kinds, names) for kinds, names in KINDS),
+                    Rule(
+                        "!('failedRequests' in self) || 'requests' in self",
+                        "failedRequests needs requests beside it: a share needs both counters from one source",
+                        _failures_have_a_whole,
+                    ),
                 )
             ),
         ]

@@ -8,7 +8,7 @@ from typing import Any
 from agentscaler.api.quantity import format_size
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules
-from agentscaler.frameworks.choices import container, delivery, framework, overrides, server, to_user_name
+from agentscaler.frameworks.choices import container, delivery, framework, server
 
 
 def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
             },
             "signals": {
                 "windowSeconds": policy.window_seconds,
-                "overrides": {to_user_name(name): metric.name for name, metric in overrides(spec)},
+                "overrides": _metrics(spec),
             },
             "tuning": _tuning(policy),
             "delivery": {
@@ -38,6 +38,14 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
             "pausedScaleOut": policy.paused_scale_out,
         }
     )
+
+
+def _metrics(spec: AgentDeploymentSpec) -> dict[str, str]:
+    """Names of the user's own metrics. A `latency` without a `duration` stands for both."""
+    metrics = {name: override.metric for name, override in ((spec.signals and spec.signals.overrides) or {}).items()}
+    if "latency" in metrics:
+        metrics.setdefault("duration", metrics["latency"])
+    return metrics
 
 
 def _tuning(policy: Policy) -> dict[str, Any]:
