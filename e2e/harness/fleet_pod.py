@@ -41,6 +41,16 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(one, text)
 
 
+def relocate(text: str, directories: Mapping[str, str]) -> str:
+    """`text` with the container's mount paths replaced by the real directories.
+
+    A process here shares the machine's file system, so a path that the manifest mounts exists elsewhere only.
+    """
+    for path, directory in directories.items():
+        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?=[/:,]|$)", directory, text)
+    return text
+
+
 @dataclass(frozen=True)
 class ConfigMapMount:
     """A volume of the pod that shows a ConfigMap as a directory."""
@@ -49,7 +59,7 @@ class ConfigMapMount:
     config_map: str
     optional: bool
     path: str
-    """Where the container expects it; there is no file system of its own here, so it only names the settings."""
+    """Where the container expects it; empty where no container mounts it."""
     items: tuple[tuple[str, str], ...] = ()
     """Pairs of key and file name; empty: every key under its own name."""
 
@@ -67,12 +77,19 @@ class Container:
     readiness_path: str
     pre_stop_seconds: float
 
-    def argv(self, variables: Mapping[str, str]) -> tuple[str, ...]:
+    def variables(self, given: Mapping[str, str], directories: Mapping[str, str]) -> dict[str, str]:
+        """The environment: what is given, then the container's own, which may refer to what comes before."""
+        found = dict(given)
+        for name, value in self.env:
+            found[name] = relocate(expand(value, found), directories)
+        return found
+
+    def argv(self, variables: Mapping[str, str], directories: Mapping[str, str]) -> tuple[str, ...]:
         """The command line; a container without a command runs the reference agent."""
         command = self.command
         if not command:
             command = DEFAULT_COMMAND + (_MEMORY_ARGUMENTS if self.memory_limit_bytes is not None else ())
-        return tuple(expand(word, variables) for word in command + self.args)
+        return tuple(relocate(expand(word, variables), directories) for word in command + self.args)
 
 
 @dataclass(frozen=True)

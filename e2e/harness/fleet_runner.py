@@ -189,29 +189,27 @@ class Runner:
             await _first(BACK_OFF_SECONDS, self._deleted.wait())
 
     def _new_process(self) -> Process:
-        variables = self._variables()
+        container = self.pod.container
+        directories = {mount.path: str(volume.directory) for mount, volume in self._volumes if mount.path}
+        variables = container.variables(self._given(directories), directories)
+        log = self.host.directory / "logs" / f"{self.pod.namespace}_{self.pod.name}.log"
+        return Process(container.argv(variables, directories), log, env=variables, cwd=_ROOT)
+
+    def _given(self, directories: dict[str, str]) -> dict[str, str]:
+        settings = Path(directories.get(SETTINGS_PATH, self._directory / "no-settings"))
+        settings.mkdir(parents=True, exist_ok=True)
         paths = [str(_ROOT), str(_ROOT / "clients/python/src"), os.environ.get("PYTHONPATH", "")]
-        own = {
+        given = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": ":".join(filter(None, paths)),
-        }
-        log = self.host.directory / "logs" / f"{self.pod.namespace}_{self.pod.name}.log"
-        return Process(self.pod.container.argv(variables), log, env=own | variables, cwd=_ROOT)
-
-    def _variables(self) -> dict[str, str]:
-        container = self.pod.container
-        ordered = sorted(self._volumes, key=lambda pair: pair[0].path != SETTINGS_PATH)
-        settings = ordered[0][1].directory if ordered else self._directory / "no-settings"
-        settings.mkdir(parents=True, exist_ok=True)
-        variables = {
             "PORT": str(self.port),
             "SETTINGS_DIR": str(settings),
             "AGENTSCALER_SETTINGS_DIR": str(settings),
             "UPSTREAM_URL": self.host.upstream_url,
         }
-        if container.memory_limit_bytes is not None:
-            variables["MEMORY_LIMIT_BYTES"] = str(container.memory_limit_bytes)
-        return variables | dict(container.env)
+        if self.pod.container.memory_limit_bytes is not None:
+            given["MEMORY_LIMIT_BYTES"] = str(self.pod.container.memory_limit_bytes)
+        return given
 
     async def _probe_forever(self) -> None:
         failures = 0

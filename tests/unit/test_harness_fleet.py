@@ -35,7 +35,9 @@ def test_references_expand_as_in_a_kubelet() -> None:
 
 def test_a_container_without_a_command_runs_the_reference_agent_with_the_pods_arguments() -> None:
     container = parse_pod(pod(args=["--time-scale", "0.05"], resources={"limits": {"memory": "64Mi"}})).container
-    argv = container.argv({"PORT": "1", "SETTINGS_DIR": "/s", "UPSTREAM_URL": "http://u", "MEMORY_LIMIT_BYTES": "9"})
+    argv = container.argv(
+        {"PORT": "1", "SETTINGS_DIR": "/s", "UPSTREAM_URL": "http://u", "MEMORY_LIMIT_BYTES": "9"}, {}
+    )
     assert " ".join(argv) == (
         "python -m e2e.agents.reference --port 1 --settings-dir /s --upstream http://u --memory-limit-bytes 9"
         " --time-scale 0.05"
@@ -43,10 +45,22 @@ def test_a_container_without_a_command_runs_the_reference_agent_with_the_pods_ar
 
 
 def test_a_containers_own_command_and_environment_are_taken() -> None:
-    env = [{"name": "A", "value": "1"}, {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    env = [
+        {"name": "A", "value": "a$(PORT)"},
+        {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ]
     container = parse_pod(pod(command=["my-agent"], args=["$(PORT)"], env=env)).container
-    assert container.argv({"PORT": "1"}) == ("my-agent", "1")
-    assert dict(container.env) == {"A": "1", "ME": "researcher-6d4cf56db6-x7k2p"}
+    assert container.argv({"PORT": "1"}, {}) == ("my-agent", "1")
+    assert container.variables({"PORT": "1"}, {}) == {"PORT": "1", "A": "a1", "ME": "researcher-6d4cf56db6-x7k2p"}
+
+
+def test_mounted_paths_become_the_real_directories() -> None:
+    env = [{"name": "DIR", "value": "/etc/agentscaler"}]
+    args = ["--f=/etc/agentscaler/a.json", "/etc/agentscaler-x"]
+    container = parse_pod(pod(command=["x"], args=args, env=env)).container
+    directories = {"/etc/agentscaler": "/tmp/v"}
+    assert container.argv({}, directories) == ("x", "--f=/tmp/v/a.json", "/etc/agentscaler-x")
+    assert container.variables({}, directories) == {"DIR": "/tmp/v"}
 
 
 def test_what_cannot_be_played_is_refused_and_not_left_out() -> None:
