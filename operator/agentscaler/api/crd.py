@@ -43,7 +43,7 @@ def _column(name: str, kind: str, path: str, description: str, *, wide: bool = F
     return column | {"priority": 1} if wide else column
 
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     _column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Available, delivered, signals known."),
     _column("Replicas", "integer", ".status.replicas", "Pods of the target."),
     _column("Workers", "integer", ".status.settings.workers", "Concurrent runs in one pod."),
@@ -90,7 +90,7 @@ def render() -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "additionalPrinterColumns": list(_COLUMNS),
+                    "additionalPrinterColumns": list(COLUMNS),
                     "subresources": {
                         "status": {},
                         "scale": {

@@ -109,7 +109,7 @@ class TtlRange(Model):
     max: Annotated[int, Field(ge=1, le=604_800)] | None = None
     """Longest lifetime, in seconds. Effective default: 3600."""
     initial: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    """Where to start, in seconds. Effective default with mode Auto: the geometric middle of the bounds."""
+    """Where to start, in seconds. Effective default: with mode Auto the geometric middle of the bounds."""
 
 
 class Cache(Model):
@@ -124,7 +124,7 @@ class Cache(Model):
     max: Size | None = None
     """Largest cache, a quantity such as 1Gi. Effective default: 1Gi."""
     initial: Size | None = None
-    """Where to start, a quantity. Effective default with mode Auto: the geometric middle of the bounds."""
+    """Where to start, a quantity. Effective default: with mode Auto the geometric middle of the bounds."""
     ttl_seconds: TtlRange | None = None
     """Lifetime of entries."""
 
@@ -139,7 +139,7 @@ class ThresholdRange(Model):
     max: Annotated[int, Field(ge=1, le=100)] | None = None
     """Highest threshold, in percent. Effective default: 80."""
     initial: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Where to start, in percent. Effective default with mode Auto: 50, or the nearest bound."""
+    """Where to start, in percent. Effective default: with mode Auto 50, or the nearest bound."""
 
 
 class WaitRange(Model):
@@ -152,7 +152,7 @@ class WaitRange(Model):
     max: Annotated[int, Field(ge=1, le=3600)] | None = None
     """Longest wait, in seconds. Effective default: 300."""
     initial: Annotated[int, Field(ge=1, le=3600)] | None = None
-    """Where to start, in seconds. Effective default with mode Auto: 30, or the nearest bound."""
+    """Where to start, in seconds. Effective default: with mode Auto 30, or the nearest bound."""
 
 
 class CircuitBreaker(Model):
