@@ -19,7 +19,7 @@ import requests
 from aiohttp import web
 
 from e2e.harness.fleet_api import KubeApi
-from e2e.harness.fleet_runner import Host
+from e2e.harness.fleet_runner import REFRESH_SECONDS, Host
 from e2e.harness.fleet_server import Supervisor, application
 from e2e.harness.process import Process, free_port, wait_until
 from e2e.harness.workspace import Workspace
@@ -43,6 +43,7 @@ class Fleet:
         upstream_url: Given to every agent as `$(UPSTREAM_URL)`.
         directory: Where mounts and logs (`logs/<namespace>_<pod>.log`) go; None makes a temporary one.
         port: Where it listens; None takes a free one, known before the start.
+        refresh_seconds: How often mounts are refreshed without a touch.
         namespace: The only one whose pods it runs; None runs those of all. Two fleets must not share a pod.
     """
 
@@ -53,10 +54,12 @@ class Fleet:
         directory: Path | None = None,
         *,
         port: int | None = None,
+        refresh_seconds: float = REFRESH_SECONDS,
         namespace: str | None = None,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._upstream_url = upstream_url
+        self._refresh_seconds = refresh_seconds
         self._namespace = namespace
         self._directory = directory
         self._http = requests.Session()
@@ -72,6 +75,7 @@ class Fleet:
             (
                 *(sys.executable, "-m", "e2e.harness.fleet", "--kubeconfig", self._kubeconfig),
                 *("--port", str(self._port), "--upstream", self._upstream_url, "--directory", self.directory / "pods"),
+                *("--refresh-seconds", str(self._refresh_seconds)),
                 *(() if self._namespace is None else ("--namespace", self._namespace)),
             ),
             self.directory / "fleet.log",
@@ -121,7 +125,11 @@ class Fleet:
         self._http.put(f"{self.url}/scrape", json={"hide": hide}, timeout=_REQUEST_SECONDS).raise_for_status()
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+        try:
+            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+        except requests.ConnectionError:
+            self.process.check()  # a process that ended says why
+            raise
         answer.raise_for_status()
         return answer.json()
 
@@ -133,7 +141,7 @@ class Fleet:
             return False
 
 
-async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path) -> None:
+async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path, refresh_seconds: float) -> None:
     """Runs a fleet until SIGTERM or SIGINT; its agents end with it."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,7 +150,7 @@ async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path) -> 
     async with api, aiohttp.ClientSession(timeout=timeout) as agents:
         try:
             async with asyncio.TaskGroup() as tasks:
-                supervisor = Supervisor(Host(api, directory, upstream_url, agents), tasks)
+                supervisor = Supervisor(Host(api, directory, upstream_url, agents, refresh_seconds), tasks)
                 server = web.AppRunner(application(supervisor), access_log=None)
                 await server.setup()
                 await web.TCPSite(server, "127.0.0.1", port).start()
@@ -170,12 +178,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream", required=True, help="URL that the agents get as $(UPSTREAM_URL)")
     parser.add_argument("--namespace", help="run only the pods of this one")
+    parser.add_argument("--refresh-seconds", type=float, default=REFRESH_SECONDS, help="of mounts without a touch")
     parser.add_argument("--directory", type=Path, help="mounts and logs; a temporary one if not given")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
     async def run(directory: Path) -> None:
-        await serve(KubeApi(args.kubeconfig, args.namespace), args.port, args.upstream, directory)
+        api = KubeApi(args.kubeconfig, args.namespace)
+        await serve(api, args.port, args.upstream, directory, args.refresh_seconds)
 
     with Workspace(args.directory, "fleet") as workspace:
         print(json.dumps({"url": f"http://127.0.0.1:{args.port}", "directory": str(workspace.path)}), flush=True)

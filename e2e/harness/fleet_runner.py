@@ -41,6 +41,7 @@ class Host:
     directory: Path
     upstream_url: str
     agents: aiohttp.ClientSession
+    refresh_seconds: float = REFRESH_SECONDS
     totals: Counter[str] = field(default_factory=Counter)
     # Python starts cost CPU: a few at a time come up sooner than all at once.
     starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
@@ -159,7 +160,7 @@ class Runner:
 
     async def _refresh_forever(self) -> None:
         while True:
-            await _first(REFRESH_SECONDS, self._touched.wait())
+            await _first(self.host.refresh_seconds, self._touched.wait())
             self._touched.clear()
             for mount, volume in self._volumes:
                 config_map = await self.host.api.config_map(self.pod.namespace, mount.config_map)

@@ -122,7 +122,11 @@ class Load:
         answer.raise_for_status()
 
     def _get(self, path: str, **params: float) -> Any:
-        answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+        try:
+            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+        except requests.ConnectionError:
+            self.process.check()  # a process that ended says why
+            raise
         answer.raise_for_status()
         return answer.json()
 
@@ -149,8 +153,9 @@ def application(generator: Generator) -> web.Application:
         if unknown:
             raise web.HTTPBadRequest(text=f"unknown: {', '.join(sorted(unknown))}")
         try:
-            generator.set_body(replace(generator.body, **{k: v for k, v in wanted.items() if k != "rate"}))
+            body = replace(generator.body, **{k: v for k, v in wanted.items() if k != "rate"})
             generator.set_rate(wanted.get("rate", generator.rate_per_second))
+            generator.set_body(body)
         except (TypeError, ValueError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return web.Response(status=204)

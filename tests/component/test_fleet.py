@@ -153,6 +153,18 @@ def test_a_touch_refreshes_the_mount_and_a_change_alone_does_not(
     assert files[untouched].read_text() == '{"generation": 1}'
 
 
+def test_a_mount_is_refreshed_now_and_then_without_a_touch(
+    cluster: ControlPlane, namespace: str, upstream_url: str, deploy: Deploy
+) -> None:
+    with Fleet(cluster.kubeconfig, upstream_url, namespace=namespace, refresh_seconds=1) as fleet:
+        cluster.apply(settings(namespace, 1))
+        deploy("researcher", 1, volumes=(SETTINGS,))
+        (pod,) = endpoints(fleet, namespace, "researcher", 1)
+        file = mounted(cluster, fleet, namespace, pod)
+        cluster.apply(settings(namespace, 2))
+        wait_until(lambda: file.read_text() == '{"generation": 2}', SECONDS, "the refreshed mount")
+
+
 def test_a_pod_waits_for_a_config_map_that_is_not_optional(
     cluster: ControlPlane, namespace: str, fleet: Fleet, deploy: Deploy
 ) -> None:
