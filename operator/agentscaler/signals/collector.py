@@ -1,0 +1,221 @@
+"""Observations of many objects in one tick."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from agentscaler.core.observation import Health, Observation, Signal, SignalName
+from agentscaler.frameworks.preset import Preset
+from agentscaler.signals.endpoint import Endpoint
+from agentscaler.signals.errors import QueryError, UnknownServer
+from agentscaler.signals.history import History
+from agentscaler.signals.plan import Plan, Query, plan
+from agentscaler.signals.prometheus import Answer, PrometheusClient
+from agentscaler.signals.promql import OBJECT
+from agentscaler.signals.request import Override, SignalRequest
+from agentscaler.signals.servers import Server
+from agentscaler.signals.tick import Slow, Tick
+
+SLOW_SECONDS: Final = 60.0
+"""Pace of buckets and saturation."""
+FORGOTTEN_SECONDS: Final = 300.0
+"""Age from which slow results are no longer used."""
+HISTORY_TIMEOUT_FACTOR: Final = 4.0
+"""Range queries are asked once after a start and may take this many times longer."""
+
+
+class Collector:
+    """Asks the servers and judges what they say. For one event loop; ticks do not overlap.
+
+    Args:
+        servers: By name; no other server is ever asked.
+        presets: By name.
+        clock: Monotonic seconds, for paces and back-off.
+
+    Attributes:
+        last_tick_queries: Queries sent by the last `collect`, by (server, preset).
+    """
+
+    def __init__(
+        self,
+        servers: Mapping[str, Server],
+        presets: Mapping[str, Preset],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._presets = presets
+        self._clock = clock
+        self._endpoints = {name: Endpoint(server, clock) for name, server in servers.items()}
+        self._plans: dict[tuple[str, str], tuple[tuple[SignalRequest, ...], Plan]] = {}
+        self._slow: dict[tuple[str, str], dict[Query, Slow]] = {}
+        self.last_tick_queries: dict[tuple[str, str], int] = {}
+
+    @property
+    def queries(self) -> int:
+        """HTTP queries sent since the start."""
+        return sum(endpoint.usage.queries for endpoint in self._endpoints.values())
+
+    @property
+    def failures(self) -> int:
+        """Queries without an answer since the start."""
+        return sum(endpoint.usage.failures for endpoint in self._endpoints.values())
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in queries since the start, concurrent ones added up."""
+        return sum(endpoint.usage.seconds for endpoint in self._endpoints.values())
+
+    async def collect(self, requests: Sequence[SignalRequest], now: float) -> dict[str, Observation]:
+        """One observation for each object.
+
+        Never raises for a server: what cannot be read has health Error, and `problems` say why.
+
+        Args:
+            requests: One for each object.
+            now: The one evaluation time of all queries, Unix seconds.
+
+        Returns:
+            By uid.
+        """
+        groups, observations = self._grouped(requests, now)
+        self.last_tick_queries = {}
+        for result in await asyncio.gather(
+            *(self._collect_group(key, members, now) for key, members in groups.items())
+        ):
+            observations.update(result)
+        return observations
+
+    async def history(
+        self, requests: Sequence[SignalRequest], now: float, seconds: int = 600, step_seconds: int = 15
+    ) -> dict[str, tuple[Observation, ...]]:
+        """What was observed before, out of Prometheus, to fill the windows after a start.
+
+        Args:
+            requests: One for each object.
+            now: End, Unix seconds.
+            seconds: How far back.
+            step_seconds: Between two observations.
+
+        Returns:
+            By uid, oldest first; empty for objects whose server does not answer. Only demand, load and memory
+            signals are in it, and only where they were fresh at that time.
+        """
+        groups, unknown = self._grouped(requests, now)
+        past: dict[str, tuple[Observation, ...]] = dict.fromkeys(unknown, ())
+        for key, members in groups.items():
+            endpoint = self._endpoints[key[0]]
+            history = History(self._plan(key, members), now - seconds, now, step_seconds)
+            calls = [(text, history.call(text)) for text in history.queries]
+            answers = await endpoint.ask(calls, endpoint.server.timeout_seconds * HISTORY_TIMEOUT_FACTOR)
+            past |= await asyncio.to_thread(history.observations, members, answers)
+        return past
+
+    async def pods_in_flight(  # noqa: PLR0917 (the callers' order)
+        self,
+        server: str,
+        preset: str,
+        namespace: str,
+        workload: str,
+        now: float,
+        overrides: tuple[Override, ...] = (),
+    ) -> dict[str, float]:
+        """Runs in flight by pod, of pods with a fresh sample only.
+
+        Args:
+            server: Its name.
+            preset: Its name.
+            namespace: Of the object.
+            workload: Name of the Deployment.
+            now: Unix seconds.
+            overrides: Those of the object's `SignalRequest`.
+
+        Returns:
+            Empty when nothing is known.
+        """
+        request = SignalRequest("", namespace, workload, server, preset, overrides=overrides)
+        groups, _ = self._grouped([request], now)
+        if not groups:
+            return {}
+        endpoint = self._endpoints[server]
+        made = plan(endpoint.server, self._presets[preset].metrics, [request])
+        own = made.own.get(request.overrides)
+        metric = (own.metrics if own else made.preset).in_flight
+        if metric is None or (own is not None and own.error is not None):
+            return {}
+        text = made.dialect.per_pod(made.dialect.fresh(metric, endpoint.server.stale_after_seconds))
+        (answer,) = await endpoint.ask([(text, _instant(text, now))])
+        if isinstance(answer, QueryError) or answer.partial:
+            return {}
+        pod = endpoint.server.pod_label
+        return {
+            row["metric"][pod]: float(row["value"][1])
+            for row in answer.result
+            if row["metric"].get(OBJECT) == workload and pod in row["metric"]
+        }
+
+    async def close(self) -> None:
+        """End threads and connections."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+    def _grouped(
+        self, requests: Sequence[SignalRequest], now: float
+    ) -> tuple[dict[tuple[str, str], list[SignalRequest]], dict[str, Observation]]:
+        groups: dict[tuple[str, str], list[SignalRequest]] = {}
+        unknown: dict[str, Observation] = {}
+        for request in requests:
+            if request.server in self._endpoints and request.preset in self._presets:
+                groups.setdefault((request.server, request.preset), []).append(request)
+                continue
+            if request.server in self._endpoints:
+                error = UnknownServer(f"there is no preset for framework {request.preset!r}")
+            else:
+                names = ", ".join(sorted(self._endpoints)) or "none is configured"
+                error = UnknownServer(f"no server named {request.server!r} is configured; choose one of: {names}")
+            signal = Signal(None, Health.ERROR, None, str(error))
+            unknown[request.uid] = Observation(
+                now, dict.fromkeys(SignalName, signal), problems=((error.reason.value, str(error)),)
+            )
+        return groups, unknown
+
+    def _plan(self, key: tuple[str, str], requests: Sequence[SignalRequest]) -> Plan:
+        known = self._plans.get(key)
+        if known is None or known[0] != tuple(requests):
+            made = plan(self._endpoints[key[0]].server, self._presets[key[1]].metrics, requests)
+            known = self._plans[key] = (tuple(requests), made)
+        return known[1]
+
+    async def _collect_group(
+        self, key: tuple[str, str], requests: Sequence[SignalRequest], now: float
+    ) -> dict[str, Observation]:
+        made = self._plan(key, requests)
+        endpoint = self._endpoints[key[0]]
+        slow = self._slow.setdefault(key, {})
+        for query in [query for query in slow if query not in made.slow]:
+            del slow[query]
+        clock = self._clock()
+        due = sorted((q for q in made.slow if q not in slow or clock - slow[q].at >= SLOW_SECONDS), key=_age(slow))
+        due = due[: made.slow_slots]
+        queries = [*made.quick, *due]
+        before = endpoint.usage.queries
+        answers = await endpoint.ask([(query.promql, _instant(query.promql, now)) for query in queries])
+        self.last_tick_queries[key] = endpoint.usage.queries - before
+        tick = Tick(made, requests)
+        for query, answer in zip(queries, answers, strict=True):
+            if query in due and not isinstance(answer, QueryError):
+                slow[query] = tick.parse_slow(answer, clock)
+            elif query not in due:
+                tick.take(query, answer)
+        recent = {query: result for query, result in slow.items() if clock - result.at < FORGOTTEN_SECONDS}
+        return tick.observations(recent, now)
+
+
+def _instant(text: str, at: float) -> Callable[[PrometheusClient, float], Answer]:
+    return lambda client, timeout_seconds: client.instant(text, at, timeout_seconds)
+
+
+def _age(slow: Mapping[Query, Slow]) -> Callable[[Query], float]:
+    return lambda query: slow[query].at if query in slow else float("-inf")

@@ -1,0 +1,203 @@
+"""From the requests of many objects to at most twenty queries, whatever their number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from agentscaler.core.observation import SignalName as S
+from agentscaler.frameworks.preset import Metric, MetricKind, Metrics
+from agentscaler.signals import templates
+from agentscaler.signals.errors import InvalidOverride, QueryError, TooManyQueries
+from agentscaler.signals.promql import Dialect, union
+from agentscaler.signals.request import Override, SignalRequest
+from agentscaler.signals.servers import Server
+from agentscaler.signals.templates import Item, Wanted
+
+MOST_QUERIES: Final = 20
+"""HTTP queries in a tick for one (server, preset)."""
+MOST_QUANTILES: Final = 4
+"""Distinct quantiles of one histogram over one window."""
+USUAL_QUANTILES: Final = (0.99, 0.95, 0.9, 0.5)
+_HISTOGRAMS: Final = frozenset({"duration", "successful_duration", "queue_wait"})
+_GAUGES: Final = frozenset(
+    {"in_flight", "queue_depth", "worker_limit", "cache_bytes", "breaker_state", "applied_generation", "memory"}
+)
+
+PRESET: Final = ""
+"""The source of rows that are made of the preset's metrics."""
+
+Overrides = tuple[Override, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One HTTP query. `scope` is 0 for the preset's metrics, else that of a set of overrides."""
+
+    scope: int
+    rows: frozenset[str]
+    promql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A set of overrides that objects share, with what it replaces."""
+
+    scope: int
+    fields: frozenset[str]
+    """Fields of `Metrics` that are overridden."""
+    metrics: Metrics
+    sources: Mapping[str, tuple[str, ...]]
+    """Row -> overridden fields that it is made of, and `PRESET` where it uses others besides."""
+    error: QueryError | None = None
+    """Why it is not asked at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All queries of one (server, preset)."""
+
+    dialect: Dialect
+    preset: Metrics
+    quick: tuple[Query, ...]
+    """Sent each tick; the first one is cheap and serves as a probe."""
+    slow: tuple[Query, ...]
+    """Sent about once a minute, as many in one tick as fit."""
+    own: dict[Overrides, Own]
+    refused: frozenset[tuple[Overrides, str]] = field(default_factory=frozenset)
+    """(overrides, row) of quantiles beyond the most that are asked."""
+
+    @property
+    def slow_slots(self) -> int:
+        """How many slow queries fit into one tick."""
+        return max(1, MOST_QUERIES - len(self.quick))
+
+
+def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) -> Plan:
+    """Group requests into queries. The same requests give the same plan, in any order.
+
+    Args:
+        server: All requests are for this server,
+        metrics: and for this preset's metrics.
+        requests: One for each object.
+    """
+    dialect = Dialect(server, tuple(sorted({request.namespace for request in requests})))
+    by_overrides: dict[Overrides, list[SignalRequest]] = {}
+    for request in requests:
+        by_overrides.setdefault(request.overrides, []).append(request)
+    wanted, refused = _wanted(server, requests)
+    refusals = {(overrides, row) for overrides in by_overrides for row in refused}
+    quick = [_query(0, family(metrics, dialect, wanted)) for family in templates.FAMILIES]
+    quick += [_query(0, templates.quantiles(metrics, dialect, wanted, window)) for window in _windows(wanted)]
+    slow = [_query(0, templates.buckets(metrics, dialect, wanted))]
+    slow += [_query(0, templates.saturation(metrics, dialect, wanted, window)) for window in _windows(wanted)]
+    quick = [query for query in quick if query.rows]
+    room = MOST_QUERIES - 1 - len(quick)  # one slot is kept for the slow queries
+    own: dict[Overrides, Own] = {}
+    shared = sorted(
+        (overrides for overrides in by_overrides if overrides), key=lambda o: (-len(by_overrides[o]), repr(o))
+    )
+    for scope, overrides in enumerate(shared, start=1):
+        mine, over = _wanted(server, by_overrides[overrides])
+        own[overrides], queries, later = _own(scope, overrides, metrics, dialect, wanted=mine, room=room)
+        room -= len(queries)
+        quick += queries
+        slow += later
+        refusals |= {(overrides, row) for row in over}
+    return Plan(dialect, metrics, tuple(quick), tuple(q for q in slow if q.rows), own, frozenset(refusals))
+
+
+def _own(
+    scope: int, overrides: Overrides, preset: Metrics, dialect: Dialect, *, wanted: Wanted, room: int
+) -> tuple[Own, list[Query], list[Query]]:
+    fields = frozenset(override.field for override in overrides)
+    error: QueryError | None = None
+    metrics = preset
+    try:
+        metrics = _replaced(preset, overrides, dialect)
+        if room < 1:
+            error = TooManyQueries(
+                "too many different sets of overrides for one server: use the overrides of another object, or rename "
+                "the metrics in the scrape configuration"
+            )
+    except InvalidOverride as invalid:
+        error = invalid
+    items = [item for family in templates.FAMILIES for item in family(metrics, dialect, wanted)]
+    for window in _windows(wanted):
+        items += templates.quantiles(metrics, dialect, wanted, window)
+    later = templates.buckets(metrics, dialect, wanted)
+    for window in _windows(wanted):
+        later += templates.saturation(metrics, dialect, wanted, window)
+    items += templates.freshness(metrics, dialect, fields & frozenset(Metrics.__dataclass_fields__))
+    quick = [item for item in items if item.fields & fields]
+    slow = [item for item in later if item.fields & fields]
+    sources = {
+        item.row: (*sorted(item.fields & fields), *((PRESET,) if item.fields - fields else ()))
+        for item in (*quick, *slow)
+    }
+    own = Own(scope, fields, metrics, sources, error)
+    if error:
+        return own, [], []
+    return own, [_query(scope, quick)], [_query(scope, slow)] if slow else []
+
+
+def _replaced(preset: Metrics, overrides: Overrides, dialect: Dialect) -> Metrics:
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        name, metric = override.field, override.metric
+        if name not in Metrics.__dataclass_fields__:
+            raise InvalidOverride(f"override {name!r}: there is no such signal")
+        _check_kind(name, metric)
+        dialect.select(metric)
+        changes[name] = (metric,) if name in {"memory", "cpu"} else metric
+    # Missing errors read as none, so both counters must come from one source.
+    if "requests" in changes:
+        changes.setdefault("failed_requests", None)
+    return replace(preset, **changes)
+
+
+def _check_kind(name: str, metric: Metric) -> None:
+    if name in _HISTOGRAMS:
+        allowed: tuple[MetricKind, ...] = (MetricKind.HISTOGRAM,)
+    elif name in _GAUGES:
+        allowed = (MetricKind.GAUGE,)
+    else:
+        allowed = (MetricKind.COUNTER, MetricKind.HISTOGRAM)
+    if metric.kind not in allowed:
+        raise InvalidOverride(f"override of {name}: its kind must be {' or '.join(allowed)}, not {metric.kind}")
+
+
+def _wanted(server: Server, requests: Iterable[SignalRequest]) -> tuple[Wanted, set[str]]:
+    windows: set[int] = set()
+    counts: dict[S, Counter[tuple[float, int]]] = {S.QUEUE_WAIT: Counter(), S.LATENCY: Counter()}
+    for request in requests:
+        window = server.window(request.window_seconds)
+        windows.add(window)
+        if request.queue_wait_quantile is not None:
+            counts[S.QUEUE_WAIT][request.queue_wait_quantile, window] += 1
+        if request.latency_quantile is not None:
+            counts[S.LATENCY][request.latency_quantile, window] += 1
+    refused: set[str] = set()
+    taken: dict[S, tuple[tuple[float, int], ...]] = {}
+    for signal, counter in counts.items():
+        kept: list[tuple[float, int]] = []
+        for window in sorted(windows):
+            ranked = sorted(
+                (pair for pair in counter if pair[1] == window),
+                key=lambda pair: (pair[0] not in USUAL_QUANTILES, -counter[pair], pair),
+            )
+            kept += ranked[:MOST_QUANTILES]
+            refused |= {templates.quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
+        taken[signal] = tuple(sorted(kept))
+    return Wanted(tuple(sorted(windows)), taken[S.QUEUE_WAIT], taken[S.LATENCY]), refused
+
+
+def _windows(wanted: Wanted) -> list[int]:
+    return sorted({window for _, window in (*wanted.queue_wait, *wanted.latency)})
+
+
+def _query(scope: int, items: Iterable[Item]) -> Query:
+    chosen = list(items)
+    return Query(scope, frozenset(item.row for item in chosen), union([item.tagged for item in chosen]))

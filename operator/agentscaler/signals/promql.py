@@ -1,0 +1,156 @@
+"""PromQL by construction: selectors that hold whatever a user writes, and sums that count a pod once."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from agentscaler.frameworks.preset import Metric, MetricKind
+from agentscaler.signals.errors import InvalidOverride
+from agentscaler.signals.servers import Server
+
+MOST_NAMESPACES: Final = 100
+"""Above this many, queries are no longer narrowed by namespace."""
+SIGNAL: Final = "signal"
+"""Label that tells the results of one query apart."""
+OBJECT: Final = "obj"
+"""Label that holds the name of the Deployment."""
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
+_POD_OF_DEPLOYMENT = "(.+)-[a-z0-9]+-[a-z0-9]{5}"
+
+
+def quote(text: str) -> str:
+    """A PromQL string that means exactly `text`.
+
+    Raises:
+        InvalidOverride: The text holds half of a surrogate pair, which no UTF-8 can carry.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidOverride("a matcher holds characters that are not valid Unicode") from error
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def one_of(values: tuple[str, ...]) -> str:
+    """A regular expression (RE2, anchored by Prometheus) that matches exactly these values."""
+    return "|".join(_REGEX_SPECIAL.sub(r"\\\1", value) for value in values)
+
+
+def matcher(label: str, value: str) -> str:
+    """One matcher: exact, or a regular expression where the value starts with `~`.
+
+    Raises:
+        InvalidOverride: The label is no label name of a user.
+    """
+    if not _LABEL.fullmatch(label) or label.startswith("__"):
+        raise InvalidOverride(f"{label!r} is no label name: use letters, digits and '_', not starting with '__'")
+    return f"{label}=~{quote(value[1:])}" if value.startswith("~") else f"{label}={quote(value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How PromQL is written for one server: its labels, its mandatory matchers, its scrape interval."""
+
+    server: Server
+    namespaces: tuple[str, ...]
+    """Sorted; every selector is narrowed to them."""
+
+    def select(self, metric: Metric, suffix: str = "") -> str:
+        """The selector of a metric, mandatory matchers and namespaces included.
+
+        Raises:
+            InvalidOverride: Name or labels are not valid.
+        """
+        if not _METRIC.fullmatch(metric.name):
+            raise InvalidOverride(f"{metric.name!r} is no metric name: use letters, digits, '_' and ':'")
+        name = metric.name
+        if metric.kind is MetricKind.HISTOGRAM:
+            name = name.removesuffix("_bucket") + suffix
+        matchers = [matcher(label, value) for label, value in metric.matchers]
+        matchers += [f"{label}={quote(value)}" for label, value in self.server.matchers]
+        if 0 < len(self.namespaces) <= MOST_NAMESPACES:
+            matchers.append(f"{self.server.namespace_label}=~{quote(one_of(self.namespaces))}")
+        return f"{name}{{{','.join(matchers)}}}"
+
+    def per_pod(self, vector: str, within: str = "sum", across: str = "max", keep: str = "") -> str:
+        """One value per pod, labelled with its object.
+
+        Args:
+            vector: Any expression that keeps the labels of its series.
+            within: Aggregation over the series of one scrape target.
+            across: Aggregation over the targets of one pod: a pod that two jobs scrape must not count twice.
+            keep: A further label to keep, `le` for one.
+        """
+        names = self.server
+        kept = f",{keep}" if keep else ""
+        targets = ",".join(names.target_labels)
+        inner = f"{within} by ({names.namespace_label},{names.pod_label},agent_deployment,{targets}{kept})({vector})"
+        by_name = f'label_replace({inner},"{OBJECT}","$1","{names.pod_label}","{_POD_OF_DEPLOYMENT}")'
+        by_label = f'label_replace({by_name},"{OBJECT}","$1","agent_deployment","(.+)")'
+        return f"{across} by ({names.namespace_label},{names.pod_label},{OBJECT}{kept})({by_label})"
+
+    def per_object(self, aggregation: str, vector: str, keep: str = "") -> str:
+        """One value per object out of one per pod."""
+        kept = f",{keep}" if keep else ""
+        return f"{aggregation} by ({self.server.namespace_label},{OBJECT}{kept})({vector})"
+
+    def rate(self, metric: Metric, window: int) -> str:
+        """Events per second of a counter; of a histogram, its observations."""
+        if metric.kind is MetricKind.HISTOGRAM:
+            return self.histogram_part(metric, "count", window)
+        return _scaled(metric, f"rate({self.select(metric)}[{window}s])")
+
+    def histogram_part(self, metric: Metric, part: str, window: int) -> str:
+        """Rate of `sum` or `count` of a histogram, classic or native; a series stored both ways counts once."""
+        classic = f"rate({self.select(metric, '_' + part)}[{window}s])"
+        native = f"histogram_{part}(rate({self.select(metric)}[{window}s]))"
+        both = f"({classic} or {native})"
+        return _scaled(metric, both) if part == "sum" else both
+
+    def quantile(self, metric: Metric, quantile: float, window: int) -> str:
+        """Quantile of an object's histogram, classic or native."""
+        classic, native = self.buckets(metric, window)
+        both = f"(histogram_quantile({quantile!r},{classic}) or histogram_quantile({quantile!r},{native}))"
+        return _scaled(metric, both)
+
+    def buckets(self, metric: Metric, window: int) -> tuple[str, str]:
+        """Rates of an object's buckets: a classic expression by `le`, and one of native histograms."""
+        classic = self.per_pod(f"rate({self.select(metric, '_bucket')}[{window}s])", keep="le")
+        # max does not know histograms; the targets of one pod see the same counts, so their mean is as good
+        native = self.per_pod(f"rate({self.select(metric)}[{window}s])", across="avg")
+        return self.per_object("sum", classic, keep="le"), self.per_object("sum", native)
+
+    def value(self, metric: Metric) -> str:
+        """The last value of a gauge."""
+        return _scaled(metric, self.select(metric))
+
+    def fresh(self, metric: Metric, within_seconds: float) -> str:
+        """The last value of a gauge, where its sample is young enough at the evaluation time."""
+        bare = self.select(metric)
+        return _scaled(metric, f"({bare} and (timestamp({bare}) > time() - {within_seconds:g}))")
+
+    def sample_time(self, metric: Metric) -> str:
+        """Unix time of the last sample of each series. Only a bare selector has one."""
+        if metric.kind is MetricKind.HISTOGRAM:
+            return f"(timestamp({self.select(metric, '_count')}) or timestamp({self.select(metric)}))"
+        return f"timestamp({self.select(metric)})"
+
+
+def tagged(row: str, expression: str) -> str:
+    """The expression with the name of the row that it yields."""
+    return f'label_replace({expression},"{SIGNAL}","{row}","","")'
+
+
+def union(expressions: list[str]) -> str:
+    """Tagged expressions as one query."""
+    return "\nor ".join(expressions)
+
+
+def _scaled(metric: Metric, expression: str) -> str:
+    return expression if metric.scale == 1.0 else f"({metric.scale!r} * {expression})"

@@ -1,0 +1,133 @@
+"""The answers of one tick, sorted to their objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentscaler.core.observation import Observation
+from agentscaler.signals import distribution, health
+from agentscaler.signals.errors import QueryError
+from agentscaler.signals.plan import Plan, Query
+from agentscaler.signals.prometheus import Answer
+from agentscaler.signals.promql import OBJECT, SIGNAL
+from agentscaler.signals.readings import Reading, readings_of
+from agentscaler.signals.request import SignalRequest
+
+Key = tuple[str, str]
+"""(namespace, name of the Deployment)"""
+Rows = dict[Key, dict[str, float]]
+
+
+@dataclass(slots=True)
+class Slow:
+    """The last result of one slow query."""
+
+    at: float
+    rows: Rows = field(default_factory=dict)
+    buckets: dict[Key, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+
+class Tick:
+    """The answers of one tick for one plan."""
+
+    def __init__(self, made: Plan, requests: Sequence[SignalRequest]) -> None:
+        self.plan = made
+        self.requests = requests
+        self.rows: dict[int, Rows] = {0: {}}
+        for own in made.own.values():
+            self.rows[own.scope] = {}
+        for request in requests:
+            key = (request.namespace, request.workload)
+            self.rows[0][key] = {}
+            if request.overrides:
+                self.rows[made.own[request.overrides].scope][key] = {}
+        self.failed: dict[tuple[int, str], QueryError] = {}
+        self.partial: dict[tuple[int, str], str] = {}
+
+    def take(self, query: Query, answer: Answer | QueryError) -> None:
+        """Sort the rows of one answer to their objects."""
+        if isinstance(answer, QueryError):
+            self.failed.update(dict.fromkeys(((query.scope, row) for row in query.rows), answer))
+            return
+        if answer.partial:
+            self.partial.update(dict.fromkeys(((query.scope, row) for row in query.rows), answer.partial))
+        scope, namespace = self.rows[query.scope], self.plan.dialect.server.namespace_label
+        for row in answer.result:
+            labels = row["metric"]
+            rows = scope.get((labels.get(namespace), labels.get(OBJECT)))
+            if rows is not None and "value" in row:
+                rows[labels[SIGNAL]] = float(row["value"][1])
+
+    def parse_slow(self, answer: Answer, at: float) -> Slow:
+        """Buckets and saturation."""
+        namespace = self.plan.dialect.server.namespace_label
+        result = Slow(at)
+        result.buckets = distribution.parse(answer.result, namespace)
+        for row in answer.result:
+            labels = row["metric"]
+            if labels[SIGNAL] != distribution.ROW:
+                key = (labels.get(namespace, ""), labels.get(OBJECT, ""))
+                result.rows.setdefault(key, {})[labels[SIGNAL]] = float(row["value"][1])
+        return result
+
+    def observations(self, slow: Mapping[Query, Slow], now: float) -> dict[str, Observation]:
+        """Judge every object."""
+        server = self.plan.dialect.server
+        limits = health.Limits(server.stale_after_seconds, server.memory_stale_after_seconds)
+        asked = frozenset(row for query in self.plan.quick if query.scope == 0 for row in query.rows)
+        shared: dict[Any, tuple[Reading, ...]] = {}
+        result: dict[str, Observation] = {}
+        for request in self.requests:
+            terms = (
+                request.window_seconds,
+                request.queue_wait_quantile,
+                request.latency_quantile,
+                request.latency_target_seconds,
+                request.overrides,
+            )
+            readings = shared.get(terms)
+            if readings is None:
+                readings = shared[terms] = readings_of(self.plan, request, asked, self._error_of, self._partial_of)
+            key = (request.namespace, request.workload)
+            own = self.plan.own[request.overrides] if request.overrides else None
+            scope = own.scope if own else 0
+            empty: dict[str, float] = {}
+            view = health.View(
+                now,
+                limits,
+                (self.rows[0][key], self.rows[scope][key] if own else empty),
+                (_slow_rows(slow, 0, key), _slow_rows(slow, scope, key) if own else empty),
+                (self._blind(0), self._blind(scope) if own else ""),
+                "newest" in asked,
+            )
+            duration_scope = scope if own and "buckets" in own.sources else 0
+            result[request.uid] = health.observe(
+                view, readings, request.required, _buckets(slow, duration_scope, key), server.name
+            )
+        return result
+
+    def _error_of(self, scope: int, row: str) -> QueryError | None:
+        return self.failed.get((scope, row))
+
+    def _partial_of(self, scope: int, row: str) -> str:
+        return self.partial.get((scope, row), "")
+
+    def _blind(self, scope: int) -> str:
+        rows = ("newest",) if scope == 0 else tuple(row for s, row in self.failed if s == scope and "newest:" in row)
+        error = next((self.failed[scope, row] for row in rows if (scope, row) in self.failed), None)
+        return f"the age of the samples is not known: {error}" if error else ""
+
+
+def _slow_rows(slow: Mapping[Query, Slow], scope: int, key: Key) -> dict[str, float]:
+    rows: dict[str, float] = {}
+    for query, result in slow.items():
+        if query.scope == scope and key in result.rows:
+            rows |= result.rows[key]
+    return rows
+
+
+def _buckets(slow: Mapping[Query, Slow], scope: int, key: Key) -> tuple[tuple[float, float], ...]:
+    found = (r.buckets[key] for query, r in slow.items() if query.scope == scope and key in r.buckets)
+    return next(found, ())
