@@ -133,10 +133,15 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _merged_servers(low: Any, high: Any) -> Any:
+    """Both, field by field; what is no mapping of mappings is left for the model to refuse."""
     if not isinstance(low, Mapping) or not isinstance(high, Mapping):
         return high or low
-    both = {name: {**low[name], **high[name]} for name in low.keys() & high.keys() if isinstance(low[name], Mapping)}
-    return {**low, **high, **both}
+    merged = {**low, **high}
+    for name, over in high.items():
+        under = low.get(name)
+        if isinstance(under, Mapping) and isinstance(over, Mapping):
+            merged[name] = {**under, **over}
+    return merged
 
 
 def _server(name: str, given: Any) -> Server:
@@ -151,13 +156,13 @@ def _server(name: str, given: Any) -> Server:
     try:
         return _SERVER.validate_python({**values, **pairs, "name": name})
     except ValidationError as error:
-        detail = dict(error.errors(include_url=False)[0])
-        raise ValueError(
-            f"{name}{''.join(f'.{to_camel(str(part))}' for part in detail['loc'])}: {detail['msg']}"
-        ) from None
+        first = error.errors(include_url=False)[0]
+        place = ".".join([name, *(to_camel(str(part)) for part in first["loc"])])
+        raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in detail["loc"]) or "settings"
+    field, *rest = detail["loc"] or ("settings",)
+    path = ".".join([to_camel(str(field)), *(str(part) for part in rest)])
     mend = ": remove it or correct its name" if detail["type"] == "extra_forbidden" else ""
     return f"{path}: {str(detail['msg']).removeprefix('Value error, ')}{mend}"
