@@ -103,10 +103,12 @@ class Upstream:
         return application
 
     async def complete(self, request: web.Request) -> web.Response:
-        document = await request.json()
-        seconds = float(document["seconds"])
+        try:
+            seconds = float((await request.json())["seconds"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise web.HTTPBadRequest(text='expected {"seconds": number}') from error
         if not 0 <= seconds <= HANG_SECONDS:
-            raise web.HTTPBadRequest(text=f"seconds must be from 0 to {HANG_SECONDS}")
+            raise web.HTTPBadRequest(text=f"seconds must be from 0 to {HANG_SECONDS:g}")
         self._calls[self._mode.mode] += 1
         self._in_flight += 1
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, web
 
@@ -44,7 +45,7 @@ class Server:
         return application
 
     async def run(self, request: web.Request) -> web.Response:
-        job = self._job(await request.json() if request.can_read_body else {})
+        job = self._job(await request.text())
         headers: dict[str, str] = {}
         try:
             async with self._runtime.run() as run:
@@ -69,7 +70,11 @@ class Server:
     async def livez(self, _: web.Request) -> web.Response:
         return web.Response(text="alive")
 
-    def _job(self, document: Any) -> Job:
+    def _job(self, body: str) -> Job:
+        try:
+            document = json.loads(body or "{}")
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
         if not isinstance(document, dict) or not set(document) <= {"key", "memory_factor"}:
             raise web.HTTPBadRequest(text='expected an object with "key" and "memory_factor", both optional')
         key = document.get("key")

@@ -1,0 +1,299 @@
+"""The reference agent and its upstream as real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import requests
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from e2e.agents.reference.shape import Shape
+from e2e.harness.process import Process, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+TIME_SCALE = 0.02
+LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
+
+
+class Upstream:
+    def __init__(self, directory: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        argv = [sys.executable, "-m", "e2e.agents.upstream", "--port", str(port), "--time-scale", str(TIME_SCALE)]
+        self.process = Process([*argv, "--seed", "1"], directory / "upstream.log", cwd=ROOT)
+
+    def mode(self, **mode: Any) -> None:
+        requests.put(f"{self.url}/mode", json=mode, timeout=5).raise_for_status()
+
+    def stats(self) -> dict[str, Any]:
+        answer: dict[str, Any] = requests.get(f"{self.url}/stats", timeout=5).json()
+        return answer
+
+    def calls(self) -> int:
+        return int(self.stats()["calls"])
+
+
+class Agent:
+    def __init__(self, directory: Path, upstream: Upstream) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.settings = directory / "settings"
+        self.settings.mkdir()
+        argv = [sys.executable, "-m", "e2e.agents.reference", "--port", str(port), "--upstream", upstream.url]
+        argv += ["--settings-dir", str(self.settings), "--time-scale", str(TIME_SCALE), "--seed", "1"]
+        argv += ["--drain-linger-seconds", "0.2"]
+        self.process = Process(argv, directory / "agent.log", cwd=ROOT)
+
+    def tune(self, generation: int, **sections: Any) -> None:
+        """As the kubelet does: a new directory, and `..data` swapped over to it."""
+        version = self.settings / f"..{generation}"
+        version.mkdir()
+        (version / "tuning.json").write_text(json.dumps({"generation": generation, **sections}))
+        (self.settings / "..data_tmp").symlink_to(version.name)
+        (self.settings / "..data_tmp").rename(self.settings / "..data")
+        if generation == 1:
+            (self.settings / "tuning.json").symlink_to("..data/tuning.json")
+
+    def metric(self, name: str, **labels: str) -> float:
+        text = requests.get(f"{self.url}/metrics", timeout=5).text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        raise AssertionError(f"no series {name} {labels}")
+
+    def ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def resident_megabytes(self) -> float:
+        return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
+
+
+class Caller:
+    """Sends runs to an agent and keeps the status, headers and body of each answer."""
+
+    def __init__(self, session: ClientSession, agent: Agent) -> None:
+        self._session = session
+        self._agent = agent
+
+    async def run(self, **body: Any) -> tuple[int, dict[str, str], Any]:
+        async with self._session.post(f"{self._agent.url}/run", json=body) as response:
+            return response.status, dict(response.headers), await response.json(content_type=None)
+
+    def start(self, count: int, **body: Any) -> list[asyncio.Task[tuple[int, dict[str, str], Any]]]:
+        return [asyncio.create_task(self.run(**body)) for _ in range(count)]
+
+    async def statuses(self, count: int, **body: Any) -> list[int]:
+        return [status for status, _, _ in await asyncio.gather(*self.start(count, **body))]
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[Upstream]:
+    started = Upstream(tmp_path)
+    started.process.start()
+    yield started
+    started.process.stop()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, upstream: Upstream) -> Iterator[Agent]:
+    started = Agent(tmp_path, upstream)
+    started.process.start()
+    wait_until(started.ready, 20, f"the agent is ready: {started.process.tail()}")
+    yield started
+    started.process.stop()
+
+
+@pytest.fixture
+async def caller(agent: Agent) -> AsyncIterator[Caller]:
+    async with ClientSession() as session:
+        yield Caller(session, agent)
+
+
+async def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 10) -> None:
+    await asyncio.to_thread(wait_until, condition, timeout_seconds, what)
+
+
+async def test_new_workers_are_in_force_within_two_seconds_and_no_request_is_lost(agent: Agent, caller: Caller) -> None:
+    agent.tune(1, workers={"maxConcurrent": 1})
+    await until(lambda: agent.metric("agent_worker_limit") == 1, "one worker", 2)
+    runs = caller.start(120)
+    await until(lambda: agent.metric("agent_queue_depth") > 80, "runs wait")
+    agent.tune(2, workers={"maxConcurrent": 20}, cache={"maxBytes": 1_000_000})
+    await until(lambda: agent.metric("agent_inflight_requests") >= 15, "waiting runs start", 2)
+    assert agent.metric("agent_tuning_applied_generation") == 2
+    assert agent.metric("agent_cache_limit_bytes") == 1_000_000
+    agent.tune(3, workers={"maxConcurrent": 5})
+    await until(lambda: agent.metric("agent_tuning_applied_generation") == 3, "fewer workers", 2)
+    answers = await asyncio.gather(*runs)
+    assert [status for status, _, _ in answers] == [200] * 120
+    assert agent.metric("agent_requests_total", status="success") == 120
+    assert agent.metric("agent_queue_wait_seconds_count") == 120
+    assert max(float(headers["X-Queue-Wait-Seconds"]) for _, headers, _ in answers) > 0.1
+
+
+async def test_memory_is_really_taken_and_really_given_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+    idle = agent.resident_megabytes()
+    assert idle <= 60
+    upstream.mode(**LONG_RUNS)
+    runs = caller.start(8, memory_factor=4)  # 8 runs x 4 x 0.05 x 210 MB
+    await until(lambda: agent.resident_megabytes() > idle + 250, "memory is taken")
+    assert agent.metric("agent_inflight_requests") == 8
+    assert agent.metric("process_resident_memory_bytes") > (idle + 250) * 1e6
+    await asyncio.gather(*runs)
+    await until(lambda: agent.resident_megabytes() < idle + 30, "memory is given back")
+
+
+async def test_the_cache_holds_bytes_and_saves_upstream_calls(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+    agent.tune(1, workers={"maxConcurrent": 30}, cache={"maxBytes": 100_000_000})
+    await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "a large cache")
+    before = agent.resident_megabytes()
+    (status, _, first), *_ = await asyncio.gather(*caller.start(1, key="the same"))
+    assert (status, agent.metric("agent_cache_misses_total")) == (200, 1)
+    calls_of_a_miss = upstream.calls()
+    assert await caller.statuses(20, key="the same") == [200] * 20
+    assert agent.metric("agent_cache_hits_total") == 20
+    assert upstream.calls() - calls_of_a_miss >= 20, "a hit still asks for the answer"
+    assert agent.metric("agent_cache_bytes") >= first["context_bytes"]
+    await asyncio.gather(*(caller.run(key=f"other {number}") for number in range(250)))
+    held = agent.metric("agent_cache_bytes") / 1e6
+    assert held > 10
+    assert agent.resident_megabytes() - before > 0.8 * held
+    agent.tune(2, cache={"maxBytes": 0})
+    await until(lambda: agent.metric("agent_cache_bytes") == 0, "the cache is empty")
+    await until(lambda: agent.resident_megabytes() < before + 10, "its memory is given back")
+
+
+async def test_an_outage_opens_the_breaker_calls_stop_and_resume(
+    agent: Agent, caller: Caller, upstream: Upstream
+) -> None:
+    agent.tune(1, circuitBreaker={"minimumNumberOfCalls": 5, "waitDurationInOpenStateSeconds": 300})
+    await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "the breaker is tuned")
+    upstream.mode(mode="outage")
+    assert set(await caller.statuses(16)) <= {502, 503}
+    assert agent.metric("agent_breaker_state") == 2
+    assert agent.metric("agent_upstream_errors_total", kind="5xx") >= 5
+    calls = upstream.calls()
+    for status, headers, body in await asyncio.gather(*caller.start(30)):
+        assert (status, body) == (503, {"rejected": "breaker"})
+        assert 0 < int(headers["Retry-After"]) <= 300
+    assert upstream.calls() == calls, "an open breaker let a call through"
+    assert upstream.stats()["failed"] == calls
+
+    upstream.mode(mode="healthy")
+    agent.tune(2, circuitBreaker={"minimumNumberOfCalls": 5, "waitDurationInOpenStateSeconds": 1})
+    await until(lambda: agent.metric("agent_breaker_state") == 1, "the wait is over")
+    trials = await caller.statuses(10)
+    assert trials.count(200) in (1, 2), "as many runs as trial calls"
+    await until(lambda: agent.metric("agent_breaker_state") == 0, "the breaker is closed")
+    assert await caller.statuses(10) == [200] * 10
+
+
+async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+    agent.tune(1, circuitBreaker={"minimumNumberOfCalls": 10_000}, workers={"maxConcurrent": 40})
+    await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "a breaker that stays closed")
+    upstream.mode(mode="rate_limited", requests_per_second=1)
+    statuses = await caller.statuses(20)
+    assert statuses.count(502) >= 18
+    assert agent.metric("agent_upstream_errors_total", kind="429") >= 18
+    assert agent.metric("agent_upstream_errors_total", kind="5xx") == 0
+    upstream.mode(mode="failing")
+    assert await caller.statuses(30) == [502] * 30
+    assert agent.metric("agent_upstream_errors_total", kind="5xx") >= 5
+    assert agent.metric("agent_upstream_errors_total", kind="timeout") >= 5
+    await until(lambda: upstream.stats()["in_flight"] == 0, "calls that were given up end")
+    by_kind = upstream.stats()["failed_by_kind"]
+    for kind in ("429", "5xx", "timeout"):
+        assert by_kind[kind] == agent.metric("agent_upstream_errors_total", kind=kind)
+    assert agent.metric("agent_requests_total", status="error") == statuses.count(502) + 30
+
+
+async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+    upstream.mode(**LONG_RUNS)
+    runs = caller.start(8)
+    await until(lambda: agent.metric("agent_inflight_requests") == 8, "all workers are busy")
+    for run in runs:
+        run.cancel()
+    await until(lambda: agent.metric("agent_inflight_requests") == 0, "all workers are free", 0.9)
+
+
+async def test_sigterm_drains_and_exits(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+    agent.tune(1, workers={"maxConcurrent": 4})
+    await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "four workers")
+    upstream.mode(mode="slow", slow_factor=15)
+    runs = caller.start(4)
+    await until(lambda: agent.metric("agent_inflight_requests") == 4, "four runs")
+    waiting = caller.start(3)
+    await until(lambda: agent.metric("agent_queue_depth") == 3, "three wait")
+    psutil.Process(agent.process.pid).terminate()
+    for status, headers, body in await asyncio.gather(*waiting):
+        assert (status, body) == (503, {"rejected": "draining"})
+        assert int(headers["Retry-After"]) >= 1
+    assert not agent.ready()
+    assert (await caller.run())[0] == 503
+    answers = await asyncio.gather(*runs)
+    assert {body.get("error") for status, _, body in answers if status != 200} <= {"timeout"}, (
+        "only the upstream failed"
+    )
+    await until(lambda: not agent.process.alive, "the agent exits")
+    assert agent.process.returncode == 0
+
+
+def test_what_makes_no_sense_is_refused(agent: Agent) -> None:
+    for body in ("[]", '{"colour": 1}', '{"key": 7}', '{"memory_factor": "3"}', '{"memory_factor": 1e9}', "{"):
+        assert requests.post(f"{agent.url}/run", data=body, timeout=5).status_code == 400, body
+    assert agent.metric("agent_requests_total", status="error") == 0
+
+
+def test_an_unknown_mode_is_refused(upstream: Upstream) -> None:
+    wait_until(lambda: _answers(upstream), 20, "the upstream answers")
+    for mode in (
+        {"mode": "sleepy"},
+        {"error_share": 2},
+        {"requests_per_second": 0},
+        {"slow_factor": "x"},
+        {"x": 1},
+        [],
+    ):
+        assert requests.put(f"{upstream.url}/mode", json=mode, timeout=5).status_code == 400, mode
+    assert requests.get(f"{upstream.url}/mode", timeout=5).json()["mode"] == "healthy"
+
+
+def _answers(upstream: Upstream) -> bool:
+    try:
+        return upstream.calls() == 0
+    except requests.ConnectionError:
+        return False
+
+
+def test_work_has_the_measured_shape() -> None:
+    shape = Shape(time_scale=1, memory_scale=1, tail_quantile=1, seed=1)
+    jobs = [shape.draw() for _ in range(20_000)]
+    seconds = sorted(job.context_seconds + sum(job.answer_seconds) for job in jobs)
+    held = sorted(job.held_bytes / 1e6 for job in jobs)
+    peak = sorted((job.held_bytes + job.excursion_bytes) / 1e6 for job in jobs)
+    measured = [(seconds, 0.5, 6.1), (seconds, 0.95, 28), (seconds, 0.99, 60), (held, 0.5, 210)]
+    measured += [(peak, 0.5, 291), (peak, 0.9, 441), (peak, 0.99, 2050)]
+    for values, quantile, expected in measured:
+        assert values[int(quantile * len(values))] == pytest.approx(expected, rel=0.08), (quantile, expected)
+
+
+def test_rare_peaks_of_memory_can_be_cut_and_jobs_scaled() -> None:
+    shape = Shape(time_scale=0.05, memory_scale=0.05, tail_quantile=0.9, seed=1)
+    jobs = [shape.draw(key="same", memory_factor=2) for _ in range(5_000)]
+    assert max(job.held_bytes + job.excursion_bytes for job in jobs) <= 2 * 0.05 * 441e6 + 1
+    assert {(job.key, job.result_bytes) for job in jobs} == {("same", jobs[0].result_bytes)}
+    assert max(job.context_seconds + sum(job.answer_seconds) for job in jobs) <= 0.05 * 100.001
