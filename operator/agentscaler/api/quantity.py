@@ -34,20 +34,18 @@ def parse_size(value: int | str) -> int:
     Raises:
         ValueError: the text is not a size.
     """
-    text = str(value)
-    if not _SIZE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a size: write it as 256Mi, 1G or plain bytes")
-    number = text.rstrip("kMGTi")
-    exact = Decimal(number) * _SUFFIXES.get(text[len(number) :], 1)
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not a size: write it as 256Mi, 1G or plain bytes")
+    suffix = match[2] or ""
+    exact = Decimal(match[0].removesuffix(suffix)) * _SUFFIXES.get(suffix, 1)
     return int(exact.to_integral_value(ROUND_CEILING))
 
 
 def format_size(size_bytes: int) -> str:
     """The shortest exact size: `parse_size(format_size(n)) == n`."""
-    for suffix, factor in _SUFFIXES.items():
-        if size_bytes and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{suffix}"
-    return str(size_bytes)
+    exact = [f"{size_bytes // factor}{suffix}" for suffix, factor in _SUFFIXES.items() if size_bytes % factor == 0]
+    return min([str(size_bytes), *exact] if size_bytes else ["0"], key=len)
 
 
 def parse_tolerance(value: int | str) -> float:

@@ -40,9 +40,7 @@ class Rule:
     def judge(self, value: Any) -> None:
         """Raise a pydantic error when the value breaks the rule."""
         if self.holds is not None and not self.holds(value):
-            # Braces would be read as placeholders of the error's context.
-            message = self.message.replace("{", "{{").replace("}", "}}")
-            raise PydanticCustomError("rule", message, {"field_path": self.field_path})
+            raise PydanticCustomError("rule", self.message, {"field_path": self.field_path})
 
 
 def _validations(rules: Sequence[Rule]) -> JsonSchemaValue:

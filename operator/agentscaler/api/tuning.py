@@ -57,7 +57,7 @@ class ScalingRules(Model):
         ]
         | None
     ) = None
-    """Relative change that is ignored, such as "0.05". Effective default: the operator's own dead band."""
+    """Relative change that is ignored, such as "0.05". Effective default: 0.1."""
 
 
 class Behavior(Model):

@@ -31,6 +31,7 @@ from agentscaler.core.policy import (
     SelectPolicy,
     WorkerPolicy,
 )
+from agentscaler.core.shape import HPA_SCALE_DOWN, HPA_SCALE_UP, HPA_TOLERANCE
 from agentscaler.frameworks.describe import describe
 
 __all__ = ["DEFAULTS", "WINDOWS_SECONDS", "describe", "effective"]
@@ -60,15 +61,6 @@ DEFAULTS: Final = Policy(
     ),
 )
 """What holds for a framework that says nothing else, and for a user who says nothing at all."""
-
-# What the HPA fills in where `behavior` is given and a part of it is left out.
-HPA_SCALE_UP: Final = ScalingRules(
-    stabilization_window_seconds=0,
-    policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15), ScalingPolicy(PolicyType.PODS, 4, 15)),
-)
-HPA_SCALE_DOWN: Final = ScalingRules(
-    stabilization_window_seconds=300, policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15),)
-)
 
 
 def effective(spec: AgentDeploymentSpec, preset_defaults: Policy = DEFAULTS) -> Policy:
@@ -228,12 +220,14 @@ def _size(given: int | str | None) -> int | None:
 
 
 def _behavior(given: BehaviorSpec) -> Behavior:
-    return Behavior(scale_up=_rules(given.scale_up, HPA_SCALE_UP), scale_down=_rules(given.scale_down, HPA_SCALE_DOWN))
+    """What is left out of a given `behavior` is as the HPA fills it in."""
+    return Behavior(
+        scale_up=_rules(given.scale_up or ScalingRulesSpec(), HPA_SCALE_UP),
+        scale_down=_rules(given.scale_down or ScalingRulesSpec(), HPA_SCALE_DOWN),
+    )
 
 
-def _rules(given: ScalingRulesSpec | None, default: ScalingRules) -> ScalingRules:
-    if given is None:
-        return default
+def _rules(given: ScalingRulesSpec, default: ScalingRules) -> ScalingRules:
     policies = tuple(
         ScalingPolicy(PolicyType(policy.type), policy.value, policy.period_seconds) for policy in given.policies or ()
     )
@@ -241,5 +235,5 @@ def _rules(given: ScalingRulesSpec | None, default: ScalingRules) -> ScalingRule
         stabilization_window_seconds=_or(given.stabilization_window_seconds, default.stabilization_window_seconds),
         select_policy=SelectPolicy(given.select_policy) if given.select_policy else default.select_policy,
         policies=policies or default.policies,
-        tolerance=parse_tolerance(given.tolerance) if given.tolerance is not None else default.tolerance,
+        tolerance=HPA_TOLERANCE if given.tolerance is None else parse_tolerance(given.tolerance),
     )
