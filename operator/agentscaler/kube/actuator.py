@@ -1,0 +1,185 @@
+"""Carries out a decision: settings, Deployment, replicas, status, events, in an order of which every prefix is safe.
+
+1. The ConfigMap, so that pods that start find their settings.
+2. The Deployment of a template: made, mended, restarted.
+3. The touch, by which running pods see the settings within a second.
+4. More replicas; or, after status has been written, fewer: a removal that happened and is not remembered could let
+   a rate policy remove too many after a restart, one that is remembered and did not happen only waits.
+5. Status, then events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.api.conditions import Condition, ConditionType, Reason
+from agentscaler.core.decision import Decision
+from agentscaler.core.settings import Settings
+from agentscaler.kube import tuning, verdicts
+from agentscaler.kube.api import KubeApi
+from agentscaler.kube.builder import Builder
+from agentscaler.kube.case import Case, Delivered, Event, Outcome
+from agentscaler.kube.delivery import Delivery
+from agentscaler.kube.errors import KubeError
+from agentscaler.kube.events import Events
+from agentscaler.kube.memo import Memo, problem_of
+from agentscaler.kube.scale import Scaled, Scaler
+from agentscaler.kube.store import Store
+from agentscaler.kube.writer import StatusWriter
+
+
+class Actuator:
+    """The act side of one tick, for one object at a time."""
+
+    def __init__(self, api: KubeApi, store: Store) -> None:
+        self._delivery = Delivery(api)
+        self._builder = Builder(api)
+        self._scaler = Scaler(api)
+        self._status = StatusWriter(api, store)
+        self._events = Events(api)
+
+    async def act(self, case: Case, memo: Memo) -> Outcome:
+        """Carry out what was decided, as far as it is allowed and not done yet; never raises a `KubeError`.
+
+        Args:
+            case: The object in this tick.
+            memo: Notes on it from the ticks before; changed in place.
+        """
+        problem = verdicts.blocked(case)
+        if problem is not None:
+            outcome = Outcome(_untold(case), case.before, problem=problem, replicas=_live_replicas(case))
+        elif case.decision is None:
+            outcome = Outcome(_untold(case), case.before, replicas=_live_replicas(case))
+        else:
+            outcome = await self._carry_out(case, case.decision, memo)
+        return await self._tell(case, outcome, memo)
+
+    async def _carry_out(self, case: Case, decision: Decision, memo: Memo) -> Outcome:
+        if case.fresh:
+            memo.wanted = decision.settings
+        wanted = memo.wanted or decision.settings
+        delivered = await self._delivery.write(case, wanted, memo)
+        outcome = Outcome(
+            delivered,
+            decision.memory,
+            problem=delivered.problem,
+            replicas=_live_replicas(case),
+            writes=("settings",) if delivered.written else (),
+        )
+        if delivered.restored:
+            outcome = _with(outcome, Event(Reason.RESTORED, delivered.restored, warning=True, action="Restore"))
+        if not case.record.adopts and outcome.problem is None:
+            outcome = await self._build(case, wanted, outcome, memo)
+        outcome = await self._touch(case, outcome, memo)
+        outcome = await self._scale(case, decision, outcome, memo)
+        if case.fresh and decision.changed and outcome.problem is None:
+            outcome = _with(outcome, Event(decision.reason, decision.summary))
+        return outcome
+
+    async def _build(self, case: Case, wanted: Settings, outcome: Outcome, memo: Memo) -> Outcome:
+        built = await self._builder.ensure(case, outcome.delivered, wanted.replicas, memo)
+        writes = outcome.writes
+        if built.created or built.applied:
+            restart = built.applied and outcome.delivered.restarts
+            writes = (*writes, "deployment", *(("restart",) if restart else ()))
+        replicas = wanted.replicas if built.created else outcome.replicas
+        outcome = replace(outcome, problem=built.problem, created=built.created, replicas=replicas, writes=writes)
+        if built.restored:
+            note = "the Deployment's template was changed by somebody else and was put back"
+            outcome = _with(outcome, Event(Reason.RESTORED, note, warning=True, action="Restore"))
+        return outcome
+
+    async def _touch(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
+        try:
+            touched = await self._delivery.touch(case, outcome.delivered, memo)
+        except KubeError as error:
+            return replace(outcome, problem=outcome.problem or problem_of(error))
+        return replace(outcome, writes=(*outcome.writes, "touch")) if touched else outcome
+
+    async def _scale(self, case: Case, decision: Decision, outcome: Outcome, memo: Memo) -> Outcome:
+        facts = case.live.deployment
+        if facts is None:
+            return outcome
+        if case.live.conflict is not None or outcome.problem is not None or not case.fresh:
+            return await self._settled(case, outcome, memo)
+        wanted = decision.settings.replicas
+        if wanted == facts.replicas:
+            return await self._settled(case, outcome, memo)
+        if 0 < wanted < facts.replicas:
+            if _more_work_per_pod_is_coming(case, outcome.delivered):
+                return _not_scaled(case, decision, outcome, Scaled(facts.replicas))
+            written, _, told = await self._status.write(case, outcome, memo)
+            outcome = replace(
+                outcome,
+                events=(*outcome.events, *told),
+                writes=(*outcome.writes, "status") if written else outcome.writes,
+            )
+        scaled = await self._scaler.scale(case, facts, wanted, memo)
+        if scaled.replicas != wanted:
+            return _not_scaled(case, decision, outcome, scaled)
+        return replace(outcome, replicas=wanted, writes=(*outcome.writes, "scale"))
+
+    async def _settled(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
+        """Clear deletion costs once nobody is leaving."""
+        facts = case.live.deployment
+        if facts is None or facts.replicas != facts.status_replicas:
+            return outcome
+        cleared = await self._scaler.clear(case, facts, memo)
+        return replace(outcome, writes=(*outcome.writes, "deletion-cost")) if cleared else outcome
+
+    async def _tell(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
+        written, problem, told = await self._status.write(case, outcome, memo)
+        writes = (*outcome.writes, "status") if written else outcome.writes
+        for event in (*outcome.events, *told):
+            if await self._events.tell(case.record, event, case.now):
+                writes = (*writes, "event")
+        return replace(outcome, writes=writes, problem=outcome.problem or problem)
+
+
+def _with(outcome: Outcome, event: Event) -> Outcome:
+    return replace(outcome, events=(*outcome.events, event))
+
+
+def _live_replicas(case: Case) -> int | None:
+    return case.live.deployment.replicas if case.live.deployment is not None else None
+
+
+def _untold(case: Case) -> Delivered:
+    """Delivery as status tells it, where nothing was looked at: unknown is not undelivered."""
+    for each in case.record.status.get("conditions") or ():
+        if each.get("type") == ConditionType.DELIVERED:
+            status = {"True": True, "False": False}.get(each["status"])
+            kept = Condition(ConditionType.DELIVERED, status, Reason(each["reason"]), each["message"])
+            return _as_before(case, kept)
+    unknown = Condition(ConditionType.DELIVERED, None, Reason.WAITING_FOR_REPORT, "no settings are written yet")
+    return _as_before(case, unknown)
+
+
+def _as_before(case: Case, condition: Condition) -> Delivered:
+    settings, generation = tuning.from_status(case.record.status.get("settings") or {})
+    if not generation:
+        return Delivered(condition)
+    return Delivered(condition, generation, tuning.text(settings, generation))
+
+
+def _more_work_per_pod_is_coming(case: Case, delivered: Delivered) -> bool:
+    """Whether fewer pods are to do the work because each does more, and they do not do it yet."""
+    if not delivered.waiting or delivered.applied is None or case.decision is None:
+        return False
+    before, after = case.decision.current.workers, case.decision.settings.workers
+    return (
+        before is not None and after is not None and (after > before or delivered.applied < (delivered.generation or 0))
+    )
+
+
+def _not_scaled(case: Case, decision: Decision, outcome: Outcome, scaled: Scaled) -> Outcome:
+    """The decision's memory without the move that did not happen, so that the next tick decides on it anew."""
+    memory = replace(
+        decision.memory,
+        settings=replace(decision.settings, replicas=scaled.replicas),
+        changes=case.before.changes,
+        manual_replicas=case.before.manual_replicas,
+    )
+    return replace(
+        outcome, memory=memory, problem=outcome.problem or scaled.problem, hold=scaled.hold, replicas=scaled.replicas
+    )

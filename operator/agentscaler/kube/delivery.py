@@ -1,0 +1,275 @@
+"""How settings reach the agents: the ConfigMap, the touch that refreshes it in the pods, or a restart.
+
+Safe after a crash between any two writes: what is wanted is compared with the live file each time, a generation is
+never used for two contents, and a touch that was lost is repeated while pods owe a report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from agentscaler.api.conditions import Condition, ConditionType, Reason
+from agentscaler.core.observation import SignalName
+from agentscaler.core.settings import Settings
+from agentscaler.frameworks.choices import delivery as delivery_choice
+from agentscaler.kube import tuning
+from agentscaler.kube.api import MERGE, KubeApi
+from agentscaler.kube.case import Case, Delivered
+from agentscaler.kube.errors import Conflict, KubeError, NotFound
+from agentscaler.kube.facts import is_ours, tuning_generation
+from agentscaler.kube.live import ConfigMapFacts, PodFacts
+from agentscaler.kube.memo import Memo, Problem, problem_of
+from agentscaler.kube.paths import CONFIG_MAPS, PODS
+from agentscaler.kube.sight import pods_of
+from agentscaler.kube.store import Record
+from agentscaler.kube.workload import (
+    MANAGER,
+    SETTINGS_FILE,
+    TOUCHED,
+    Body,
+    adopted_owner,
+    config_map,
+    mount_advice,
+    owner_of,
+    settings_name,
+)
+
+TOUCH_AGAIN_SECONDS = 3.0
+MOST_TOUCHES = 5
+"""After these (about 90 s) the kubelet has refreshed the volume by itself, and an agent that is silent stays so."""
+SETTLE_SECONDS = 15.0
+"""How long the second of two steps waits for the report of the first."""
+OVERDUE_SECONDS = 120.0
+
+
+class Delivery:
+    """Writes the settings of one object and follows them until every ready pod reports them."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    async def write(self, case: Case, wanted: Settings, memo: Memo) -> Delivered:
+        """Bring the ConfigMap to `wanted`, as far as that is allowed now; never raises a `KubeError`."""
+        facts = case.live.configmap
+        if facts is None and not tuning.has_any(wanted):
+            return Delivered(_delivered(True, Reason.NOT_NEEDED, "every setting is left to the agent"))
+        if facts is not None and not memo.tuning:
+            memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
+        target = self._next_step(case, facts, wanted, memo)
+        if facts is not None and facts.tuning == tuning.text(target, facts.generation or 0):
+            memo.tuning = facts.tuning
+            return await self._owned(case, facts, memo)
+        if facts is not None and self._restart_pending(case) and not _holds(memo.tuning, target):
+            return replace(
+                self._judge(case, memo),
+                condition=_delivered(
+                    False, Reason.WAITING_FOR_REPORT, "changed settings wait until the next restart is allowed"
+                ),
+            )
+        return await self._put(case, facts, target, memo)
+
+    async def touch(self, case: Case, delivered: Delivered, memo: Memo) -> bool:
+        """Have the kubelets refresh the volume of pods that owe a report; whether anything was written."""
+        deployment = case.live.deployment
+        if not delivered.waiting or delivered.restart_generation is not None or deployment is None:
+            return False
+        if not case.live.settings_mounted or case.now < memo.retry_at:
+            return False
+        patience = TOUCH_AGAIN_SECONDS * 2 ** max(memo.touches - 1, 0)
+        if delivered.generation in {delivered.applied, memo.delivered} or memo.touches >= MOST_TOUCHES:
+            return False
+        if memo.touches and case.now - memo.touched_at < patience:
+            return False
+        memo.touched_at, memo.touches = case.now, memo.touches + 1
+        pods = case.live.pods if case.live.pods_known else await pods_of(self._api, deployment)
+        mark = f"{delivered.generation}-{memo.touches}"
+        # A pod that came after the write has mounted the new file.
+        old = [pod for pod in pods if not pod.terminating and pod.created_at <= memo.tuning_written_at + 1]
+        await asyncio.gather(*(self._touch_one(case, pod, mark) for pod in old))
+        return bool(old)
+
+    async def _touch_one(self, case: Case, pod: PodFacts, mark: str) -> None:
+        path = PODS.path(case.record.namespace, pod.name)
+        body = {"metadata": {"uid": pod.uid, "annotations": {TOUCHED: mark}}}
+        try:
+            await self._api.patch(path, body, content_type=MERGE, field_manager=MANAGER)
+        except (NotFound, Conflict):
+            return  # gone, or another pod by now
+
+    def _next_step(self, case: Case, facts: ConfigMapFacts | None, wanted: Settings, memo: Memo) -> Settings:
+        """`wanted`, or what has to come before it so that a pod never holds more memory than it may."""
+        live = tuning.settings_of(facts.tuning) if facts is not None and facts.tuning else None
+        if live is None:
+            return wanted
+        step = tuning.frees_first(live, wanted)
+        if step != wanted:
+            memo.freed_at = case.now
+            return step
+        if memo.freed_at and case.now - memo.freed_at < SETTLE_SECONDS and self._judge(case, memo).waiting:
+            return live
+        memo.freed_at = 0.0
+        return wanted
+
+    def _restart_pending(self, case: Case) -> bool:
+        """Whether settings that only a restart delivers have to wait for the next one."""
+        spec, deployment = case.record.spec, case.live.deployment
+        if spec is None or deployment is None:
+            return False
+        choice = delivery_choice(spec)
+        if not choice.restart:
+            return False
+        last = deployment.restarted_at
+        return last is not None and case.now - last < choice.min_restart_interval_seconds
+
+    async def _put(self, case: Case, facts: ConfigMapFacts | None, target: Settings, memo: Memo) -> Delivered:
+        record = case.record
+        reported = case.observation.value(SignalName.APPLIED_GENERATION)
+        status = (record.status.get("settings") or {}).get("generation") or 0
+        restart = record.spec is not None and delivery_choice(record.spec).restart
+        if memo.tuning and _holds(memo.tuning, target) and (facts is None or restart):
+            # Put back after a hand: no pod has read anything else, so that the same content keeps its generation.
+            text = memo.tuning
+        else:
+            newest = max(status, _generation(memo.tuning), (facts.generation if facts else 0) or 0, int(reported or 0))
+            text = tuning.text(target, newest + 1)
+        restored = _restored(facts, memo)
+        owner = self._owner(case)
+        try:
+            if facts is None:
+                answer = await self._api.create(
+                    CONFIG_MAPS.path(record.namespace), config_map(record, owner, text), field_manager=MANAGER
+                )
+            else:
+                answer = await self._patch(case, facts, {"data": {SETTINGS_FILE: text}}, owner)
+        except Conflict as error:
+            taken = await self._taken(case) if error.exists else None
+            return replace(self._judge(case, memo), problem=taken)
+        except KubeError as error:
+            return replace(self._judge(case, memo), problem=problem_of(error))
+        memo.wrote_config_map(answer, case.now)
+        memo.tuning, memo.tuning_written_at, memo.touches, memo.waiting_since = text, case.now, 0, case.now
+        return replace(self._judge(case, memo), written=True, restored=restored)
+
+    async def _taken(self, case: Case) -> Problem | None:
+        """Whether a ConfigMap that no LIST shows has the name: somebody else's, or only newer than the LIST."""
+        name = settings_name(case.record)
+        try:
+            found = await self._api.get(CONFIG_MAPS.path(case.record.namespace, name))
+        except KubeError:
+            return None
+        if is_ours(found["metadata"]):
+            return None
+        return Problem(Reason.NAME_TAKEN, f"ConfigMap {name} is not ours: delete or rename it", stalled=True)
+
+    async def _owned(self, case: Case, facts: ConfigMapFacts, memo: Memo) -> Delivered:
+        """Settings are as they should be; the owner may not be, after the AgentDeployment or the target came anew."""
+        owner = self._owner(case)
+        if facts.owner == owner["uid"]:
+            return self._judge(case, memo)
+        try:
+            answer = await self._patch(case, facts, {}, owner)
+        except Conflict:
+            return self._judge(case, memo)
+        except KubeError as error:
+            return replace(self._judge(case, memo), problem=problem_of(error))
+        memo.wrote_config_map(answer, case.now)
+        return replace(self._judge(case, memo), written=True)
+
+    async def _patch(self, case: Case, facts: ConfigMapFacts, body: Body, owner: Body) -> Body:
+        metadata = {"uid": facts.uid, "resourceVersion": facts.resource_version, "ownerReferences": [owner]}
+        path = CONFIG_MAPS.path(case.record.namespace, settings_name(case.record))
+        return await self._api.patch(path, {**body, "metadata": metadata}, content_type=MERGE, field_manager=MANAGER)
+
+    def _owner(self, case: Case) -> Body:
+        deployment = case.live.deployment
+        if case.record.adopts and deployment is not None:
+            return adopted_owner(deployment.name, deployment.uid)
+        return owner_of(case.record)
+
+    def _judge(self, case: Case, memo: Memo) -> Delivered:
+        """What pods say of the settings as they stand."""
+        generation = _generation(memo.tuning) or None
+        if generation is None:
+            return Delivered(_delivered(None, Reason.WAITING_FOR_REPORT, "no settings are written yet"))
+        deployment, spec = case.live.deployment, case.record.spec
+        choice = delivery_choice(spec) if spec is not None else None
+        applied = case.observation.value(SignalName.APPLIED_GENERATION)
+        base = Delivered(
+            _delivered(True, Reason.REPORTED, "every ready pod reports the current settings"),
+            generation,
+            memo.tuning,
+            None if applied is None else int(applied),
+        )
+        if choice is not None and choice.restart:
+            base = replace(base, **self._restart(case, generation))
+        if deployment is not None and deployment.replicas == 0:
+            return replace(base, condition=_delivered(True, Reason.NOT_NEEDED, "there are no pods"))
+        if deployment is not None and not case.live.settings_mounted:
+            advice = mount_advice(case.record, case.live.container)
+            message = f"the target does not mount the settings: {advice}"
+            return replace(base, condition=_delivered(False, Reason.NOT_MOUNTED, message))
+        if self._all_report(case, generation):
+            memo.waiting_since, memo.delivered = None, generation
+            return base
+        if applied in {None, generation} and (memo.delivered == generation or _was_delivered(case, generation)):
+            # Signals are away, which MetricsAvailable says, or a pod is new: it has read the current file at its start.
+            return base
+        if memo.waiting_since is None:
+            memo.waiting_since = case.now
+        return replace(
+            base,
+            condition=_delivered(False, Reason.WAITING_FOR_REPORT, "not every ready pod reports the current settings"),
+            waiting=True,
+            overdue=case.now - memo.waiting_since > OVERDUE_SECONDS,
+        )
+
+    def _restart(self, case: Case, generation: int) -> Body:
+        deployment = case.live.deployment
+        current = deployment.restarted_for if deployment is not None else None
+        if deployment is None or (current != generation and not self._restart_pending(case)):
+            return {"restart_generation": generation, "restarts": deployment is not None}
+        return {"restart_generation": current}
+
+    def _all_report(self, case: Case, generation: int) -> bool:
+        applied = case.observation.value(SignalName.APPLIED_GENERATION)
+        reporting = case.observation.value(SignalName.PODS_REPORTING)
+        ready = case.live.ready_replicas
+        return ready > 0 and applied == generation and (reporting is None or reporting >= ready)
+
+
+def _delivered(status: bool | None, reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.DELIVERED, status, reason, message)
+
+
+def _generation(text: str | None) -> int:
+    return tuning_generation(text) or 0
+
+
+def _holds(text: str | None, settings: Settings) -> bool:
+    """Whether a file holds exactly these settings."""
+    return text is not None and tuning.settings_of(text) == replace(settings, replicas=0)
+
+
+def _was_delivered(case: Case, generation: int) -> bool:
+    """Whether status says so of this very generation: it outlives a restart of the operator."""
+    status = case.record.status
+    said = any(c.get("type") == "Delivered" and c.get("status") == "True" for c in status.get("conditions") or ())
+    return said and (status.get("settings") or {}).get("generation") == generation
+
+
+def remembered(record: Record, facts: ConfigMapFacts) -> str | None:
+    """After a start: the file that status speaks of, or the live one where status is older than it by one write."""
+    settings, generation = tuning.from_status(record.status.get("settings") or {})
+    live = facts.tuning or ""
+    if facts.generation == generation + 1 and tuning.settings_of(live):
+        return live
+    return tuning.text(settings, generation) if generation else None
+
+
+def _restored(facts: ConfigMapFacts | None, memo: Memo) -> str:
+    if memo.tuning is None:
+        return ""
+    if facts is None:
+        return "the ConfigMap with the settings was gone and was written anew"
+    return "tuning.json was changed by somebody else and was put back" if facts.tuning != memo.tuning else ""

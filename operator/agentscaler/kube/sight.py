@@ -1,0 +1,23 @@
+"""Fresh looks at single things, only while something is being written."""
+
+from __future__ import annotations
+
+from agentscaler.kube.api import KubeApi
+from agentscaler.kube.facts import is_finished, pod_facts
+from agentscaler.kube.live import DeploymentFacts, PodFacts
+from agentscaler.kube.paths import PODS
+
+
+async def pods_of(api: KubeApi, facts: DeploymentFacts) -> tuple[PodFacts, ...]:
+    """The pods of a Deployment right now, without those that have ended for good.
+
+    Raises:
+        KubeError: They cannot be read.
+    """
+    found = await api.list(
+        PODS.path(facts.namespace),
+        label_selector=facts.selector,
+        resource_version="",
+        keep=lambda body: None if is_finished(body) else pod_facts(body),
+    )
+    return tuple(found)

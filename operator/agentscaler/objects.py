@@ -1,0 +1,172 @@
+"""One object as the loop keeps it from tick to tick, and what it hands to the parts. Pure but for its own notes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from agentscaler.core.decide import decide
+from agentscaler.core.decision import Decision
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.policy import Mode, Policy
+from agentscaler.core.recall import recall
+from agentscaler.core.target import Target
+from agentscaler.frameworks import choices
+from agentscaler.frameworks.effective import DEFAULTS, effective
+from agentscaler.frameworks.registry import PRESETS
+from agentscaler.kube import codec, tuning, verdicts
+from agentscaler.kube.case import Case, InFlight, Outcome
+from agentscaler.kube.delivery import remembered
+from agentscaler.kube.facts import limits
+from agentscaler.kube.live import ConflictFacts, Live
+from agentscaler.kube.memo import Memo
+from agentscaler.kube.records import DecisionRecord
+from agentscaler.kube.store import Record
+from agentscaler.schedule import Due
+from agentscaler.signals.request import SignalRequest, overrides_of
+
+REQUIRED: Final = frozenset({SignalName.IN_FLIGHT, SignalName.REQUEST_RATE_60})
+"""Signals without which demand is not known."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """One object. Everything here but `record` may be lost, and is rebuilt."""
+
+    record: Record
+    memo: Memo = field(default_factory=Memo)
+    policy: Policy | None = None
+    """None while the spec does not parse."""
+    request: SignalRequest | None = None
+    memory: Memory | None = None
+    """None until it has been recalled."""
+    decision: Decision | None = None
+    due: Due = field(init=False)
+    fresh: bool = False
+    """Whether this tick decides on it."""
+    waits: bool = False
+    """Something is on its way."""
+    waits_since: float = 0.0
+    observation: Observation | None = None
+    conflict: ConflictFacts | None = None
+    task: asyncio.Task[None] | None = None
+    _generation: int = -1
+
+    def __post_init__(self) -> None:
+        self.due = Due(self.record.uid)
+
+    def take(self, record: Record) -> bool:
+        """Take in the record of now; whether its user has changed it, or it is new."""
+        self.record = record
+        if record.generation == self._generation:
+            return False
+        self._generation = record.generation
+        if record.spec is None:
+            self.policy = self.request = None
+            return True
+        preset = PRESETS.get(choices.framework(record.spec))
+        self.policy = effective(record.spec, preset.defaults if preset is not None else DEFAULTS)
+        self.request = _request(record, self.policy)
+        return True
+
+    def acted(self, case: Case, outcome: Outcome, now: float) -> None:
+        """Note what came of a tick."""
+        if case.fresh and case.decision is not None:
+            self.memory, self.decision = outcome.memory, case.decision
+        deployment = case.live.deployment
+        changing = deployment is None or deployment.changing or outcome.replicas != deployment.replicas
+        waits = outcome.problem is None and bool(
+            changing or self.memo.marked or self.memo.freed_at or (outcome.delivered.waiting and self.memo.touches)
+        )
+        if waits and (not self.waits or "settings" in outcome.writes or "scale" in outcome.writes):
+            self.waits_since = now
+        self.waits = waits
+
+
+def recalled(watched: Watched, live: Live, history: tuple[Observation, ...]) -> Memory:
+    """The memory of an object that this process sees for the first time: status, the live settings, Prometheus."""
+    record, policy = watched.record, watched.policy
+    assert policy is not None
+    stored = record.status.get("memory") or {}
+    watched.memo.fingerprint = str(stored.get("template") or "")
+    memory = codec.decode(stored.get("core") or {})
+    text = remembered(record, live.configmap) if live.configmap is not None else None
+    settings = tuning.settings_of(text) if text else None
+    target = _target(watched, live, memory)
+    in_force = replace(settings, replicas=target.replicas) if settings is not None else None
+    return recall(policy, target, history, memory, in_force=in_force)
+
+
+def case(watched: Watched, live: Live, observation: Observation, now: float, in_flight: InFlight) -> Case:
+    """What the act side gets: with a new decision where one is due and nothing blocks it."""
+    before = watched.memory or Memory()
+    made = Case(watched.record, live, watched.policy, observation, None, watched.fresh, before, now, in_flight)
+    if watched.policy is None or watched.memory is None or verdicts.blocked(made) is not None:
+        return made
+    if not watched.fresh and watched.decision is not None:
+        return replace(made, decision=watched.decision)
+    target = _target(watched, live, watched.memory)
+    return replace(made, fresh=True, decision=decide(watched.policy, target, observation, watched.memory, now))
+
+
+def record_of(watched: Watched, made: Case, live: Live) -> DecisionRecord:
+    """The full record of a decision."""
+    assert watched.policy is not None
+    assert made.decision is not None
+    record = made.record
+    return DecisionRecord(
+        namespace=record.namespace,
+        name=record.name,
+        uid=record.uid,
+        generation=record.generation,
+        now=made.now,
+        spec=record.spec_raw,
+        policy=watched.policy,
+        target=_target(watched, live, made.before),
+        observation=made.observation,
+        memory=made.before,
+        decision=made.decision,
+    )
+
+
+def _target(watched: Watched, live: Live, memory: Memory) -> Target:
+    """What is live; for a Deployment that is not there (any more) what it is going to be."""
+    record, policy = watched.record, watched.policy
+    assert record.spec is not None
+    assert policy is not None
+    target = live.target(restart_delivery=choices.delivery(record.spec).restart)
+    if live.deployment is not None:
+        return target
+    bounds = policy.replicas
+    size = memory.settings.replicas if memory.settings is not None else bounds.manual
+    if bounds.mode is Mode.AUTO and size > 0:
+        size = min(max(size, bounds.min), bounds.max)
+    stated = limits(_container(record))
+    return replace(target, replicas=size, memory_limit_bytes=stated.memory_bytes, cpu_limit_cores=stated.cpu_cores)
+
+
+def _container(record: Record) -> dict[str, object]:
+    """The agent's container as the template has it."""
+    wanted = choices.container(record.spec) if record.spec is not None else None
+    containers = ((record.spec_raw.get("template") or {}).get("spec") or {}).get("containers") or []
+    return next((dict(each) for each in containers if each.get("name") == wanted), {})
+
+
+def _request(record: Record, policy: Policy) -> SignalRequest:
+    assert record.spec is not None
+    wait, latency = policy.objectives.queue_wait, policy.objectives.latency
+    return SignalRequest(
+        uid=record.uid,
+        namespace=record.namespace,
+        workload=record.target_name,
+        server=choices.server(record.spec),
+        preset=choices.framework(record.spec),
+        window_seconds=policy.window_seconds,
+        queue_wait_quantile=wait.quantile if wait is not None else None,
+        latency_quantile=latency.quantile if latency is not None else None,
+        latency_target_seconds=latency.target_seconds if latency is not None else None,
+        overrides=overrides_of(record.spec.signals),
+        required=REQUIRED,
+    )

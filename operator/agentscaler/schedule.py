@@ -1,0 +1,68 @@
+"""When objects are due, and when the next tick begins. Pure: times come in as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+SAMPLE_LAG_SECONDS: Final = 0.5
+"""From the time of a sample until it can be read."""
+_MOST_ALIGNED: Final = 20
+"""With more objects their samples lie everywhere, and no phase is better than another."""
+_LEAST_GAIN_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class Due:
+    """The rhythm of one object. Objects of one interval are spread over it by their uids."""
+
+    uid: str
+    at: float = 0.0
+    """Unix seconds."""
+    _spread: bool = False
+
+    def is_now(self, now: float, tick_seconds: float) -> bool:
+        """Whether this tick is the nearest one to the time at which it is due."""
+        return self.at <= now + tick_seconds / 2
+
+    def decided(self, now: float, interval_seconds: float, sampled_at: float | None, tick_seconds: float) -> None:
+        """Plan the next decision.
+
+        Args:
+            now: When this one was made.
+            interval_seconds: Of the object.
+            sampled_at: Time of its newest sample, if known.
+            tick_seconds: Length of a tick.
+        """
+        following = self.at + interval_seconds
+        if not self._spread:
+            self._spread = True
+            following = now + interval_seconds * (0.5 + (crc32(self.uid.encode()) % 1000) / 2000)
+        age = now - sampled_at if sampled_at is not None else 0.0
+        if sampled_at is not None and 1.5 * tick_seconds < age <= interval_seconds:
+            # Decisions lie late after the samples: move them to just behind the next one.
+            following = sampled_at + interval_seconds + SAMPLE_LAG_SECONDS
+        if abs(following - now - interval_seconds) > interval_seconds / 2:
+            following = now + interval_seconds  # after a pause of the process, or a changed interval
+        self.at = following
+
+
+def best_shift(sampled_at: Sequence[float], now: float, tick_seconds: float) -> float:
+    """By how much to put off the next tick so that fresh samples wait least; 0 where little would be gained.
+
+    Args:
+        sampled_at: Times of the newest samples of objects that are due at every tick.
+        now: When this tick began.
+        tick_seconds: Length of a tick.
+    """
+    if not 0 < len(sampled_at) <= _MOST_ALIGNED:
+        return 0.0
+
+    def waits(shift: float) -> float:
+        return sum((now + shift - at - SAMPLE_LAG_SECONDS) % tick_seconds for at in sampled_at) / len(sampled_at)
+
+    shifts = [(at + SAMPLE_LAG_SECONDS - now) % tick_seconds for at in sampled_at]
+    best = min(shifts, key=waits)
+    return best if waits(0.0) - waits(best) >= _LEAST_GAIN_SECONDS else 0.0
