@@ -43,9 +43,12 @@ def parse_size(value: int | str) -> int:
 
 
 def format_size(size_bytes: int) -> str:
-    """The shortest exact size: `parse_size(format_size(n)) == n`."""
-    exact = [f"{size_bytes // factor}{suffix}" for suffix, factor in _SUFFIXES.items() if size_bytes % factor == 0]
-    return min([str(size_bytes), *exact] if size_bytes else ["0"], key=len)
+    """The exact size with the fewest digits, 1024s before 1000s: `parse_size(format_size(n)) == n`."""
+    if size_bytes == 0:
+        return "0"
+    exact = [(size_bytes // factor, suffix) for suffix, factor in _SUFFIXES.items() if size_bytes % factor == 0]
+    number, suffix = min([*exact, (size_bytes, "")], key=lambda pair: len(str(pair[0])))
+    return f"{number}{suffix}"
 
 
 def parse_tolerance(value: int | str) -> float:
