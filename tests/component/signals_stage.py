@@ -29,7 +29,7 @@ class Stage:
         self._lines: list[str] = []
 
     def series(
-        self, name: str, labels: Mapping[str, str], value: Callable[[float], float | None], last: float = 0.0
+        self, name: str, labels: Mapping[str, str], value: Callable[[float], float | None], *, last: float = 0.0
     ) -> None:
         """A series whose value is a function of the seconds since its start; it ends `last` seconds before now."""
         text = ",".join(f'{label}="{content}"' for label, content in labels.items())
@@ -40,10 +40,10 @@ class Stage:
                 self._lines.append(f"{name}{{{text}}} {number!r} {start + offset}")
 
     def gauge(self, name: str, value: float, labels: Mapping[str, str], last: float = 0.0) -> None:
-        self.series(name, labels, lambda _: float(value), last)
+        self.series(name, labels, lambda _: float(value), last=last)
 
     def counter(self, name: str, rate: float, labels: Mapping[str, str], last: float = 0.0) -> None:
-        self.series(name, labels, lambda offset: rate * offset, last)
+        self.series(name, labels, lambda offset: rate * offset, last=last)
 
     def histogram(
         self,
@@ -52,6 +52,7 @@ class Stage:
         shares: Mapping[float, float],
         mean: float,
         labels: Mapping[str, str],
+        *,
         last: float = 0.0,
     ) -> None:
         """`rate` observations a second, distributed as `shares` says (what is missing to 1 lies above)."""
@@ -100,9 +101,14 @@ class Stage:
         counter("agent_requests_total", rate * errors, status="error")
         for status, share in (("success", 1 - errors), ("error", errors)):
             self.histogram(
-                "agent_request_duration_seconds", rate * share, DURATION_RATES, 12.0, {**at, "status": status}, last
+                "agent_request_duration_seconds",
+                rate * share,
+                DURATION_RATES,
+                12.0,
+                {**at, "status": status},
+                last=last,
             )
-        self.histogram("agent_queue_wait_seconds", rate, QUEUE_WAIT_RATES, 2.0, at, last)
+        self.histogram("agent_queue_wait_seconds", rate, QUEUE_WAIT_RATES, 2.0, at, last=last)
         gauge("agent_inflight_requests", in_flight)
         gauge("agent_queue_depth", 3)
         gauge("agent_worker_limit", 8)

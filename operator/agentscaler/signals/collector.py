@@ -9,6 +9,7 @@ from typing import Final
 
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.frameworks.preset import Preset
+from agentscaler.signals import distribution
 from agentscaler.signals.endpoint import Endpoint
 from agentscaler.signals.errors import QueryError, UnknownServer
 from agentscaler.signals.history import History
@@ -17,10 +18,12 @@ from agentscaler.signals.prometheus import Answer, PrometheusClient
 from agentscaler.signals.promql import OBJECT
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.tick import Slow, Tick
+from agentscaler.signals.tick import MALFORMED, Slow, Tick
 
 SLOW_SECONDS: Final = 60.0
 """Pace of buckets and saturation."""
+SOON_SECONDS: Final = 10.0
+"""The same while no object has a distribution yet."""
 FORGOTTEN_SECONDS: Final = 300.0
 """Age from which slow results are no longer used."""
 HISTORY_TIMEOUT_FACTOR: Final = 4.0
@@ -150,11 +153,14 @@ class Collector:
         if isinstance(answer, QueryError) or answer.partial:
             return {}
         pod = endpoint.server.pod_label
-        return {
-            row["metric"][pod]: float(row["value"][1])
-            for row in answer.result
-            if row["metric"].get(OBJECT) == workload and pod in row["metric"]
-        }
+        try:
+            return {
+                row["metric"][pod]: float(row["value"][1])
+                for row in answer.result
+                if row["metric"].get(OBJECT) == workload and pod in row["metric"]
+            }
+        except MALFORMED:
+            return {}
 
     async def close(self) -> None:
         """End threads and connections."""
@@ -197,7 +203,7 @@ class Collector:
         for query in [query for query in slow if query not in made.slow]:
             del slow[query]
         clock = self._clock()
-        due = sorted((q for q in made.slow if q not in slow or clock - slow[q].at >= SLOW_SECONDS), key=_age(slow))
+        due = sorted((q for q in made.slow if q not in slow or clock >= slow[q].again_at), key=_age(slow))
         due = due[: made.slow_slots]
         queries = [*made.quick, *due]
         before = endpoint.usage.queries
@@ -207,6 +213,8 @@ class Collector:
         for query, answer in zip(queries, answers, strict=True):
             if query in due and not isinstance(answer, QueryError):
                 slow[query] = tick.parse_slow(answer, clock)
+                looks_early = distribution.ROW in query.rows and not slow[query].buckets
+                slow[query].again_at = clock + (SOON_SECONDS if looks_early else SLOW_SECONDS)
             elif query not in due:
                 tick.take(query, answer)
         recent = {query: result for query, result in slow.items() if clock - result.at < FORGOTTEN_SECONDS}

@@ -9,6 +9,7 @@ from typing import Final
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
+from agentscaler.signals.errors import QueryError
 from agentscaler.signals.readings import Kind, Reading
 
 ENOUGH: Final = 100
@@ -49,6 +50,8 @@ class View:
     """Why the freshness of a scope is not known (its query failed), or the empty string."""
     has_freshness: bool
     """Whether the preset has a metric whose age can be told."""
+    refused: QueryError | None = None
+    """Why the object's own metrics are not asked for at all."""
     _states: dict[str, tuple[Health | None, str, float | None]] = field(default_factory=dict)
 
     def state(self, source: str) -> tuple[Health | None, str, float | None]:
@@ -114,9 +117,8 @@ def observe(
 ) -> Observation:
     """The observation of one object with everything that makes its signals untrusted."""
     signals, problems = read(view, readings)
-    for reading in readings:
-        if reading.error is not None:
-            problems.append((reading.error.reason.value, f"Prometheus server {server}: {reading.error}"))
+    failures = [view.refused, *(reading.error for reading in readings)]
+    problems += [(error.reason.value, f"Prometheus server {server}: {error}") for error in failures if error]
     up, known = view.rows[0].get(SignalName.TARGETS_UP), view.rows[0].get(SignalName.TARGETS)
     if known and up == 0:
         problems.append((Reason.TARGETS_DOWN, "no pod answers its scrape: check that the agents run and listen"))

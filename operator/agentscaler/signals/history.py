@@ -16,6 +16,7 @@ from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL, Dialect, union
 from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.templates import Item, Wanted
+from agentscaler.signals.tick import MALFORMED
 
 _RATES: Final = frozenset(
     {
@@ -61,14 +62,20 @@ class History:
         """Observations by uid, oldest first."""
         samples: dict[int, dict[tuple[str, str], dict[SignalName, dict[float, float]]]] = {}
         namespace = self._plan.dialect.server.namespace_label
+        wanted = {(request.namespace, request.workload) for request in requests}
         for scope, answer in zip(self._scopes, answers, strict=True):
             if isinstance(answer, QueryError) or answer.partial:
                 continue  # what is missing here is unknown there, as in any tick
             for row in answer.result:
-                labels = row["metric"]
-                key = (labels.get(namespace, ""), labels.get(OBJECT, ""))
-                points = {float(at): float(value) for at, value in row.get("values", ()) if isfinite(float(value))}
-                samples.setdefault(scope, {}).setdefault(key, {})[SignalName(labels[SIGNAL])] = points
+                try:
+                    labels = row["metric"]
+                    key = (labels.get(namespace, ""), labels.get(OBJECT, ""))
+                    name = SignalName(labels[SIGNAL])
+                    points = {float(at): float(value) for at, value in row["values"] if isfinite(float(value))}
+                except MALFORMED:
+                    continue
+                if key in wanted:
+                    samples.setdefault(scope, {}).setdefault(key, {})[name] = points
         return {request.uid: self._of(request, samples) for request in requests}
 
     def _of(

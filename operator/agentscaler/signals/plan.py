@@ -50,7 +50,10 @@ class Own:
     """Fields of `Metrics` that are overridden."""
     metrics: Metrics
     sources: Mapping[str, tuple[str, ...]]
-    """Row -> overridden fields that it is made of, and `PRESET` where it uses others besides."""
+    """Row -> overridden fields that it is made of, and `PRESET` where it uses others besides.
+
+    Nothing where the overrides leave the row without a metric.
+    """
     error: QueryError | None = None
     """Why it is not asked at all."""
 
@@ -124,23 +127,35 @@ def _own(
             )
     except InvalidOverride as invalid:
         error = invalid
-    items = [item for family in templates.FAMILIES for item in family(metrics, dialect, wanted)]
-    for window in _windows(wanted):
-        items += templates.quantiles(metrics, dialect, wanted, window)
-    later = templates.buckets(metrics, dialect, wanted)
-    for window in _windows(wanted):
-        later += templates.saturation(metrics, dialect, wanted, window)
-    items += templates.freshness(metrics, dialect, fields & frozenset(Metrics.__dataclass_fields__))
-    quick = [item for item in items if item.fields & fields]
-    slow = [item for item in later if item.fields & fields]
+    quick = [item for item in _quick(metrics, dialect, wanted) if item.fields & fields]
+    quick += templates.freshness(metrics, dialect, fields & frozenset(Metrics.__dataclass_fields__))
+    slow = [item for item in _slow(metrics, dialect, wanted) if item.fields & fields]
     sources = {
         item.row: (*sorted(item.fields & fields), *((PRESET,) if item.fields - fields else ()))
         for item in (*quick, *slow)
     }
+    # What the overrides leave without a metric is not known; the preset's rows must not stand in for it.
+    for item in (*_quick(preset, dialect, wanted), *_slow(preset, dialect, wanted)):
+        if item.fields & fields:
+            sources.setdefault(item.row, ())
     own = Own(scope, fields, metrics, sources, error)
     if error:
         return own, [], []
     return own, [_query(scope, quick)], [_query(scope, slow)] if slow else []
+
+
+def _quick(metrics: Metrics, dialect: Dialect, wanted: Wanted) -> list[Item]:
+    items = [item for family in templates.FAMILIES for item in family(metrics, dialect, wanted)]
+    for window in _windows(wanted):
+        items += templates.quantiles(metrics, dialect, wanted, window)
+    return items
+
+
+def _slow(metrics: Metrics, dialect: Dialect, wanted: Wanted) -> list[Item]:
+    items = templates.buckets(metrics, dialect, wanted)
+    for window in _windows(wanted):
+        items += templates.saturation(metrics, dialect, wanted, window)
+    return items
 
 
 def _replaced(preset: Metrics, overrides: Overrides, dialect: Dialect) -> Metrics:

@@ -105,7 +105,7 @@ def readings_of(
         if (request.overrides, draft.row) in plan.refused and error is None:
             usual = ", ".join(f"{quantile:g}" for quantile in USUAL_QUANTILES)
             error = TooManyQueries(f"too many different quantiles of {draft.signal.value}: use one of {usual}")
-        known = draft.scope == 1 or draft.row in asked
+        known = bool(draft.sources) if draft.scope == 1 else draft.row in asked
         result.append(
             replace(
                 draft,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agentscaler.core.observation import Observation
 from agentscaler.signals import distribution, health
-from agentscaler.signals.errors import QueryError
+from agentscaler.signals.errors import Garbage, QueryError
 from agentscaler.signals.plan import Plan, Query
 from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL
 from agentscaler.signals.readings import Reading, readings_of
 from agentscaler.signals.request import SignalRequest
+
+MALFORMED: Final = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+"""What reading a row of an unknown form raises."""
 
 Key = tuple[str, str]
 """(namespace, name of the Deployment)"""
@@ -25,6 +28,7 @@ class Slow:
     """The last result of one slow query."""
 
     at: float
+    again_at: float = 0.0
     rows: Rows = field(default_factory=dict)
     buckets: dict[Key, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
@@ -54,14 +58,24 @@ class Tick:
         if answer.partial:
             self.partial.update(dict.fromkeys(((query.scope, row) for row in query.rows), answer.partial))
         scope, namespace = self.rows[query.scope], self.plan.dialect.server.namespace_label
-        for row in answer.result:
-            labels = row["metric"]
-            rows = scope.get((labels.get(namespace), labels.get(OBJECT)))
-            if rows is not None and "value" in row:
-                rows[labels[SIGNAL]] = float(row["value"][1])
+        try:
+            for row in answer.result:
+                labels = row["metric"]
+                rows = scope.get((labels.get(namespace), labels.get(OBJECT)))
+                if rows is not None:
+                    rows[labels[SIGNAL]] = float(row["value"][1])
+        except MALFORMED:
+            garbage = Garbage("the answer has rows of an unknown form")
+            self.failed.update(dict.fromkeys(((query.scope, row) for row in query.rows), garbage))
 
     def parse_slow(self, answer: Answer, at: float) -> Slow:
-        """Buckets and saturation."""
+        """Buckets and saturation; empty when the rows are of an unknown form."""
+        try:
+            return self._parse_slow(answer, at)
+        except MALFORMED:
+            return Slow(at)
+
+    def _parse_slow(self, answer: Answer, at: float) -> Slow:
         namespace = self.plan.dialect.server.namespace_label
         result = Slow(at)
         result.buckets = distribution.parse(answer.result, namespace)
@@ -101,6 +115,7 @@ class Tick:
                 (_slow_rows(slow, 0, key), _slow_rows(slow, scope, key) if own else empty),
                 (self._blind(0), self._blind(scope) if own else ""),
                 "newest" in asked,
+                own.error if own else None,
             )
             duration_scope = scope if own and "buckets" in own.sources else 0
             result[request.uid] = health.observe(

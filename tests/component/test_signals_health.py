@@ -1,0 +1,272 @@
+"""What can be trusted: each pitfall of metrics, staged in a real Prometheus, and the health that it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.observation import Health, Observation, Signal, SignalName
+from e2e.harness.prometheus import Prometheus
+from tests.component.signals_stage import NOW, PAST_SECONDS, Stage, collector, request
+
+WORKLOADS: Final = (
+    "healthy",
+    "idle",
+    "unknown",
+    "dead",
+    "stale",
+    "recent",
+    "lost",
+    "starting",
+    "doubled",
+    "overlaid",
+    "web",
+    "web-api",
+    "reset",
+    "nan",
+    "negative",
+    "rare",
+    "failing",
+    "hanging",
+    "faultless",
+    "longgone",
+    "resident",
+)
+NEVER_BACK: Final = PAST_SECONDS
+
+
+def pod(workload: str, number: int = 0) -> str:
+    return f"{workload}-7f9c6d-{number:05d}"
+
+
+def at(name: str, job: str = "agents") -> dict[str, str]:
+    return {"namespace": "agents", "pod": name, "job": job, "instance": f"{job}-{name}"}
+
+
+def stage_silent_pod(stage: Stage, name: str, up_until: float | None) -> None:
+    """A pod that does not answer its scrape; it did until `up_until` seconds before now, or never."""
+    gone = NEVER_BACK if up_until is None else NEVER_BACK - up_until
+    stage.series("up", at(name), lambda offset: 1.0 if up_until is not None and offset < gone else 0.0)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    stage = Stage()
+    stage.agent(pod("healthy"))
+    stage.agent(pod("idle"), rate=0.0, in_flight=0)
+    stage_silent_pod(stage, pod("dead"), up_until=400)
+    stage.agent(pod("stale"), last=60)
+    stage.agent(pod("recent"), last=10)
+    stage.agent(pod("lost"))
+    stage_silent_pod(stage, pod("lost", 1), up_until=60)
+    stage.agent(pod("starting"))
+    stage_silent_pod(stage, pod("starting", 1), up_until=None)
+    stage.agent(pod("doubled"), job="agents", in_flight=4, rate=2)
+    stage.agent(pod("doubled"), job="agents-again", in_flight=4, rate=2)
+    stage.agent("pod-of-some-statefulset-0", extra={"agent_deployment": "overlaid"}, in_flight=5)
+    stage.agent(pod("web"), in_flight=1)
+    stage.agent(pod("web-api"), in_flight=2)
+    stage.agent(pod("healthy"), namespace="elsewhere", in_flight=50)
+    stage_restarted(stage, pod("reset"))
+    for workload, value in (("nan", float("nan")), ("negative", -1.0)):
+        stage.gauge("agent_inflight_requests", value, at(pod(workload)))
+        stage.counter("agent_requests_total", 1.0, {**at(pod(workload)), "status": "success"})
+    stage.agent(pod("rare"), rate=0.1)
+    stage.agent(pod("failing"), errors=1.0)
+    stage.agent(pod("hanging"), rate=0.0, in_flight=4)
+    stage.gauge("agent_inflight_requests", 1, at(pod("faultless")))
+    stage.counter("agent_requests_total", 1.0, {**at(pod("faultless")), "status": "success"})
+    stage.agent(pod("longgone"))
+    stage_containers(stage)
+    stage.agent(pod("resident"))
+    prometheus = Prometheus()
+    prometheus.backfill(stage.text)
+    with prometheus:
+        yield prometheus.url
+
+
+def stage_restarted(stage: Stage, name: str) -> None:
+    """A process that was killed a minute ago and counts from 0 again."""
+    stage.gauge("agent_inflight_requests", 1, at(name))
+    reborn = PAST_SECONDS - 60
+    stage.series(
+        "agent_requests_total",
+        {**at(name), "status": "success"},
+        lambda offset: 2.0 * offset if offset < reborn else 2.0 * (offset - reborn),
+    )
+
+
+def stage_containers(stage: Stage) -> None:
+    """cAdvisor's series carry no staleness marks: those of a dead pod are seen for five minutes more."""
+    for number, size, last in ((0, 3e8, 20.0), (1, 9e8, 120.0)):
+        labels = {"namespace": "agents", "pod": pod("longgone", number), "job": "kubelet", "container": "agent"}
+        stage.gauge("container_memory_working_set_bytes", size, labels, last)
+
+
+@pytest_asyncio.fixture
+async def seen(url: str) -> dict[str, Observation]:
+    signals = collector(url)
+    observations = await signals.collect([request(workload) for workload in WORKLOADS], NOW)
+    await signals.close()
+    return {uid.removeprefix("agents/"): observation for uid, observation in observations.items()}
+
+
+def reasons(observation: Observation) -> set[str]:
+    return {reason for reason, _ in observation.problems}
+
+
+def test_an_idle_service_is_idle_and_no_problem(seen: dict[str, Observation]) -> None:
+    idle = seen["idle"]
+    assert idle.signal(SignalName.IN_FLIGHT) == Signal(0.0, Health.FRESH, NOW)
+    assert idle.signal(SignalName.REQUEST_RATE_60).value == 0
+    for name in (SignalName.QUEUE_WAIT, SignalName.LATENCY, SignalName.ERROR_RATIO, SignalName.SERVICE_TIME):
+        assert idle.signal(name).health is Health.IDLE, name
+        assert idle.value(name) == 0
+    assert idle.problems == ()
+
+
+def test_no_series_are_unknown_and_not_zero(seen: dict[str, Observation]) -> None:
+    unknown = seen["unknown"]
+    assert {signal.health for signal in unknown.signals.values()} == {Health.EMPTY}
+    assert all(unknown.value(name) is None for name in SignalName)
+    assert reasons(unknown) == {Reason.SIGNALS_EMPTY}
+
+
+def test_all_targets_down_are_dead_and_neither_idle_nor_unknown(seen: dict[str, Observation]) -> None:
+    dead = seen["dead"]
+    assert (dead.value(SignalName.TARGETS), dead.value(SignalName.TARGETS_UP)) == (1, 0)
+    assert dead.signal(SignalName.IN_FLIGHT).health is Health.EMPTY
+    assert Reason.TARGETS_DOWN in reasons(dead)
+
+
+def test_series_that_stopped_a_minute_ago_are_stale(seen: dict[str, Observation]) -> None:
+    stale = seen["stale"]
+    for name in (SignalName.IN_FLIGHT, SignalName.REQUEST_RATE_120, SignalName.QUEUE_WAIT, SignalName.ERROR_RATIO):
+        signal = stale.signal(name)
+        assert (signal.health, signal.observed_at) == (Health.STALE, NOW - 60), name
+        assert signal.value is not None
+        assert stale.value(name) is None
+    assert stale.signal(SignalName.TARGETS_UP).health is Health.EMPTY
+    assert reasons(stale) == {Reason.SIGNALS_STALE}
+
+
+def test_samples_of_two_lost_scrapes_are_still_fresh(seen: dict[str, Observation]) -> None:
+    signal = seen["recent"].signal(SignalName.IN_FLIGHT)
+    assert (signal.health, signal.observed_at) == (Health.FRESH, NOW - 10)
+
+
+def test_a_pod_that_stopped_answering_makes_sums_partial(seen: dict[str, Observation]) -> None:
+    lost = seen["lost"]
+    assert (lost.value(SignalName.TARGETS), lost.value(SignalName.TARGETS_UP)) == (2, 1)
+    assert lost.signal(SignalName.IN_FLIGHT).health is Health.PARTIAL
+    assert lost.signal(SignalName.IN_FLIGHT).value == 6
+    assert lost.value(SignalName.IN_FLIGHT) is None
+    assert reasons(lost) == {Reason.SIGNALS_PARTIAL}
+
+
+def test_a_pod_that_never_answered_yet_is_starting_and_hides_nothing(seen: dict[str, Observation]) -> None:
+    starting = seen["starting"]
+    assert (starting.value(SignalName.TARGETS), starting.value(SignalName.TARGETS_UP)) == (2, 1)
+    assert starting.value(SignalName.IN_FLIGHT) == 6
+    assert starting.problems == ()
+
+
+def test_two_jobs_that_scrape_one_pod_do_not_double_the_demand(seen: dict[str, Observation]) -> None:
+    doubled = seen["doubled"]
+    assert doubled.value(SignalName.IN_FLIGHT) == 4
+    assert doubled.value(SignalName.PODS_REPORTING) == 1
+    assert doubled.value(SignalName.TARGETS) == 1
+    assert doubled.value(SignalName.REQUEST_RATE_60) == pytest.approx(2)
+    assert doubled.value(SignalName.SERVICE_TIME) == pytest.approx(10)
+    assert doubled.value(SignalName.LATENCY) == pytest.approx(45)
+    assert reasons(doubled) == {Reason.DUPLICATE_SCRAPE}
+
+
+def test_the_label_agent_deployment_comes_before_the_name_of_the_pod(seen: dict[str, Observation]) -> None:
+    assert seen["overlaid"].value(SignalName.IN_FLIGHT) == 5
+
+
+def test_deployments_with_a_common_prefix_are_told_apart(seen: dict[str, Observation]) -> None:
+    assert seen["web"].value(SignalName.IN_FLIGHT) == 1
+    assert seen["web-api"].value(SignalName.IN_FLIGHT) == 2
+
+
+def test_the_same_name_in_another_namespace_is_another_object(seen: dict[str, Observation]) -> None:
+    assert seen["healthy"].value(SignalName.IN_FLIGHT) == 6
+
+
+def test_a_restarted_process_gives_no_negative_and_no_huge_rate(seen: dict[str, Observation]) -> None:
+    # 2/s without a break but for the scrape in which the counter fell
+    rate = seen["reset"].value(SignalName.REQUEST_RATE_300)
+    assert rate is not None
+    assert 1.9 <= rate <= 2.0
+
+
+@pytest.mark.parametrize("workload", ["nan", "negative"])
+def test_an_impossible_value_is_invalid(seen: dict[str, Observation], workload: str) -> None:
+    assert seen[workload].signal(SignalName.IN_FLIGHT).health is Health.INVALID
+    assert seen[workload].signal(SignalName.IN_FLIGHT).value is None
+    assert Reason.SIGNALS_INVALID in reasons(seen[workload])
+
+
+def test_few_observations_are_told(seen: dict[str, Observation]) -> None:
+    assert seen["rare"].signal(SignalName.QUEUE_WAIT).detail == "n = 12"
+    assert not seen["healthy"].signal(SignalName.QUEUE_WAIT).detail
+
+
+def test_a_service_of_failures_only_has_no_latency_and_is_not_idle(seen: dict[str, Observation]) -> None:
+    latency = seen["failing"].signal(SignalName.LATENCY)
+    assert (latency.health, latency.detail) == (Health.EMPTY, "runs ended, but none with success")
+    assert seen["failing"].value(SignalName.ERROR_RATIO) == 1
+
+
+def test_runs_that_never_end_are_unknown_and_not_idle(seen: dict[str, Observation]) -> None:
+    for name in (SignalName.LATENCY, SignalName.ERROR_RATIO, SignalName.SERVICE_TIME, SignalName.QUEUE_WAIT):
+        assert seen["hanging"].signal(name).health is Health.EMPTY, name
+
+
+def test_no_error_series_is_an_error_ratio_of_zero(seen: dict[str, Observation]) -> None:
+    ratio = seen["faultless"].signal(SignalName.ERROR_RATIO)
+    assert (ratio.health, ratio.value) == (Health.FRESH, 0)
+
+
+def test_the_memory_of_a_dead_pod_does_not_count(seen: dict[str, Observation]) -> None:
+    memory = seen["longgone"].signal(SignalName.MEMORY_MAX_BYTES)
+    assert (memory.value, memory.health, memory.observed_at) == (3e8, Health.FRESH, NOW - 20)
+
+
+def test_without_container_metrics_the_process_tells_its_memory(seen: dict[str, Observation]) -> None:
+    assert seen["resident"].value(SignalName.MEMORY_MAX_BYTES) == 5e8
+    assert seen["resident"].value(SignalName.CPU_CORES) == 0.25
+
+
+async def test_a_window_too_small_for_the_scrape_interval_is_widened_and_said(url: str) -> None:
+    signals = collector(url, scrape_interval_seconds=30)
+    observation = (await signals.collect([request("healthy", window_seconds=60)], NOW))["agents/healthy"]
+    await signals.close()
+    rate = observation.signal(SignalName.REQUEST_RATE_60)
+    assert rate.value == pytest.approx(2)
+    assert rate.detail == "over 120 s: 60 s hold fewer than 4 scrapes"
+    assert observation.signal(SignalName.QUEUE_WAIT).detail == "over 120 s: 60 s hold fewer than 4 scrapes"
+    assert observation.signal(SignalName.REQUEST_RATE_300).detail == ""
+
+
+async def test_mandatory_matchers_hold_for_every_series(url: str) -> None:
+    signals = collector(url, matchers=(("job", "agents-again"),))
+    observations = await signals.collect([request("healthy"), request("doubled")], NOW)
+    await signals.close()
+    assert observations["agents/healthy"].signal(SignalName.IN_FLIGHT).health is Health.EMPTY
+    assert observations["agents/doubled"].value(SignalName.IN_FLIGHT) == 4
+    assert observations["agents/doubled"].problems == ()
+
+
+async def test_runs_in_flight_of_single_pods(url: str) -> None:
+    signals = collector(url)
+    assert await signals.pods_in_flight("main", "generic", "agents", "doubled", NOW) == {pod("doubled"): 4}
+    assert await signals.pods_in_flight("main", "generic", "agents", "stale", NOW) == {}
+    assert await signals.pods_in_flight("nowhere", "generic", "agents", "healthy", NOW) == {}
+    await signals.close()
