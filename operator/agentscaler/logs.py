@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LONGEST_VALUE = 300
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -38,9 +39,14 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and an exception below it."""
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        pairs = "".join(f" {key}={value}" for key, value in extras(record).items())
+        pairs = "".join(f" {key}={_short(str(value))}" for key, value in extras(record).items())
         line = f"{clock} {record.levelname.lower()} {record.name}: {record.getMessage()}{pairs}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _short(text: str) -> str:
+    """Full decision records are for machines: people have `agentscaler explain`."""
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def configure(log_format: str, log_level: str) -> None:

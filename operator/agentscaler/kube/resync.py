@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from agentscaler.kube.api import KubeApi
@@ -32,11 +32,15 @@ class Resync:
     Attributes:
         tried_at: Monotonic time of the last attempt, whatever came of it.
         failure: Why the last attempt failed; empty when it did not.
-        ghosts: How many objects were found to be gone without an event.
     """
 
     def __init__(
-        self, api: KubeApi, store: Store, namespaces: Collection[str] = (), every_seconds: float = 300
+        self,
+        api: KubeApi,
+        store: Store,
+        namespaces: Collection[str] = (),
+        every_seconds: float = 300,
+        done: Callable[[int], None] = lambda _ghosts: None,
     ) -> None:
         """Read nothing yet.
 
@@ -45,14 +49,15 @@ class Resync:
             store: To be kept honest.
             namespaces: Where the operator works; empty: everywhere.
             every_seconds: Pace, give or take a tenth, so that several operators do not read in step.
+            done: Told after each success how many ghosts were dropped.
         """
         self._api = api
         self._store = store
         self._namespaces = tuple(namespaces) or ("",)
         self._every_seconds = every_seconds
+        self._done = done
         self.tried_at = time.monotonic()
         self.failure = "the first LIST has not come yet"
-        self.ghosts = 0
 
     async def once(self) -> None:
         """One LIST of everything.
@@ -72,8 +77,11 @@ class Resync:
         finally:
             self.tried_at = time.monotonic()
         bodies = [body for listing in listings for body in listing]
-        self.ghosts += self._store.resync(bodies, min((listing.list_version for listing in listings), key=int))
+        ghosts = self._store.resync(bodies, min((listing.list_version for listing in listings), key=int))
         self.failure = ""
+        self._done(ghosts)
+        if ghosts:
+            logger.info("resync dropped ghosts", extra={"ghosts": ghosts})
 
     async def first(self) -> None:
         """Read until it works; wait where only time can mend it.
@@ -108,14 +116,10 @@ class Resync:
         while True:
             pace = self._every_seconds if not self.failure else min(self._every_seconds, _LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pace * random.uniform(0.9, 1.1))  # noqa: S311 (spreads load, guards nothing)
-            before = self.ghosts
             try:
                 await self.once()
             except KubeError as error:
                 logger.warning("resync failed; the store may hold ghosts until it works", extra={"error": str(error)})
-            else:
-                if self.ghosts > before:
-                    logger.info("resync dropped ghosts", extra={"ghosts": self.ghosts - before})
 
 
 def _slim(body: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""The operator as a process: builds the parts, runs them together, ends when one of them dies or is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import kopf
+from aiohttp import web
+from kubernetes.config import ConfigException
+
+from agentscaler import health, logs
+from agentscaler.frameworks.registry import PRESETS
+from agentscaler.kube import handlers, permissions
+from agentscaler.kube.api import KubeApi
+from agentscaler.kube.connection import load_configuration
+from agentscaler.kube.records import Records
+from agentscaler.kube.resync import CannotStart, Resync
+from agentscaler.kube.store import Store
+from agentscaler.kube.targets import Targets
+from agentscaler.loop import Loop
+from agentscaler.settings import OperatorSettings
+from agentscaler.signals.collector import Collector
+from agentscaler.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+class Died(Exception):  # noqa: N818 (it is what happened)
+    """A part that has to run as long as the process has ended."""
+
+
+async def run(settings: OperatorSettings) -> int:
+    """Run the operator until SIGTERM, SIGINT or the death of a part.
+
+    Args:
+        settings: From `settings.load`.
+
+    Returns:
+        The exit code: 0 after a signal, 1 when it cannot start or a part has died; the log says which and the mend.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    stop = asyncio.Event()
+    _listen(stop)
+    try:
+        async with AsyncExitStack() as stack:
+            await Operator(settings, stack).run(stop)
+    except (CannotStart, ConfigException) as error:
+        logger.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 (a mend for a person, not a crash)
+        return 1
+    except Exception:
+        logger.exception("a part has died; the process ends")
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+class Operator:
+    """All parts of one operator."""
+
+    def __init__(self, settings: OperatorSettings, stack: AsyncExitStack) -> None:
+        """Build the parts; nothing runs yet.
+
+        Args:
+            settings: From `settings.load`.
+            stack: Closes what has to be closed.
+
+        Raises:
+            ConfigException: There is no way to the API server.
+        """
+        self._settings = settings
+        self._stack = stack
+        self._configuration = load_configuration(settings.kubeconfig)
+        self._api = KubeApi(
+            self._configuration, writes_per_second=settings.writes_per_second, write_burst=settings.write_burst
+        )
+        stack.callback(self._api.close)
+        self._telemetry = Telemetry(object_metrics=settings.object_metrics)
+        self._telemetry.follow_requests(self._api.requests, self._api.failures)
+        self._store = Store()
+        self._resync = Resync(
+            self._api, self._store, settings.namespaces, settings.resync_seconds, self._telemetry.resynced
+        )
+        collector = Collector(settings.servers, PRESETS)
+        stack.push_async_callback(collector.close)
+        self._records = Records()
+        self._loop = Loop(
+            store=self._store,
+            targets=Targets(self._api, settings.namespaces),
+            collector=collector,
+            api=self._api,
+            records=self._records,
+            telemetry=self._telemetry,
+            tick_seconds=settings.tick_seconds,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set.
+
+        Raises:
+            CannotStart: The CRD or RBAC is missing.
+            ExceptionGroup: A part has died.
+        """
+        server = await self._serve()
+        if not await _unless(stop, self._begin()):
+            return
+        stop_watch = asyncio.Event()
+        # The loop comes first: at its end kopf cancels every task that is younger than itself.
+        async with asyncio.TaskGroup() as group:
+            loop = group.create_task(_essential("control loop", self._loop.run(stop), stop))
+            resync = group.create_task(_essential("resync", self._resync.run(), stop))
+            await asyncio.sleep(0)
+            group.create_task(_essential("watch", self._watch(stop_watch, stop), stop))
+            await loop
+            resync.cancel()
+            # Open connections are tasks that kopf would wait for.
+            await server.cleanup()
+            stop_watch.set()
+
+    async def _begin(self) -> None:
+        """Everything that has to hold before the first tick."""
+        await self._resync.first()
+        if lacking := await permissions.require(self._api, self._settings.namespaces):
+            raise CannotStart(lacking)
+
+    async def _serve(self) -> web.AppRunner:
+        probes = health.Probes(
+            self._telemetry,
+            tick_seconds=self._settings.tick_seconds,
+            resync_seconds=self._settings.resync_seconds,
+            tried_at=lambda: self._resync.tried_at,
+            unready=lambda: self._resync.failure,
+        )
+        server = web.AppRunner(health.application(self._telemetry, probes, self._records), access_log=None)
+        await server.setup()
+        self._stack.push_async_callback(server.cleanup)
+        try:
+            await web.TCPSite(server, self._settings.health_address, self._settings.health_port).start()
+        except OSError as error:
+            raise CannotStart(f"healthPort {self._settings.health_port}: {error.strerror or error}") from error
+        logger.info("serving", extra={"port": server.addresses[0][1]})
+        return server
+
+    async def _watch(self, stop_watch: asyncio.Event, stop: asyncio.Event) -> None:
+        older = asyncio.all_tasks()
+        where: dict[str, Any] = {"namespaces": self._settings.namespaces} if self._settings.namespaces else {}
+        tasks = await kopf.spawn_tasks(
+            registry=handlers.registry(self._store, self._configuration),
+            settings=handlers.settings(),
+            stop_flag=stop_watch,
+            clusterwide=not where,
+            **where,
+        )
+        # kopf listens to signals itself and would end before the loop has finished its writes.
+        _listen(stop)
+        await kopf.run_tasks(tasks, ignored=older)
+
+
+def _listen(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _essential(name: str, work: Awaitable[None], stop: asyncio.Event) -> None:
+    """Run a part that may only end after `stop`."""
+    await work
+    if not stop.is_set():
+        raise Died(f"{name} ended by itself")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done before `stop` was set; else it is cancelled."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+        return True
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return False
