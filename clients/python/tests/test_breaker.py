@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -219,6 +220,16 @@ async def test_a_reserved_trial_is_kept_for_its_run(breaker: CircuitBreaker, clo
         breaker.check()
     breaker.cancel_reservation(other)
     breaker.check()
+
+
+async def test_a_reservation_from_an_earlier_trial_lets_nothing_through(breaker: CircuitBreaker, clock: Clock) -> None:
+    await opened(breaker)
+    clock.now += 30
+    reservation_of_run.set(breaker.reserve())
+    other_run = asyncio.create_task(try_call(breaker, bad), context=contextvars.Context())
+    await other_run
+    assert state_of(breaker) is BreakerState.OPEN
+    assert await try_call(breaker, good) == "CircuitOpenError"
 
 
 async def test_new_settings_keep_state_and_window(breaker: CircuitBreaker, clock: Clock) -> None:

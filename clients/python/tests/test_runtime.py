@@ -100,6 +100,15 @@ async def test_retuning_all_parts_under_load_loses_no_run(tmp_path: Path) -> Non
         assert sample(runtime.metrics, "agent_requests_total", status="error") == 0
 
 
+async def test_the_breaker_obeys_the_file(tmp_path: Path) -> None:
+    async with Runtime(settings_directory=tmp_path) as runtime:
+        write(tmp_path, 1, circuitBreaker={"minimumNumberOfCalls": 1, "waitDurationInOpenStateSeconds": 100})
+        await applied(runtime, 1)
+        with pytest.raises(ConnectionError):
+            await runtime.breaker.call(fail)
+        assert runtime.breaker.state is BreakerState.OPEN
+
+
 async def test_a_broken_file_leaves_the_last_good_settings(tmp_path: Path) -> None:
     write(tmp_path, 1, workers={"maxConcurrent": 4})
     async with Runtime(settings_directory=tmp_path) as runtime:
@@ -144,6 +153,25 @@ async def test_an_open_breaker_refuses_runs_before_they_start(tmp_path: Path) ->
         assert refusal.value.reason is RejectReason.BREAKER
         assert 0 < refusal.value.retry_after_seconds <= 1
         assert sample(runtime.metrics, "agent_rejected_total", reason="breaker") == 1
+
+
+async def test_an_open_breaker_refuses_at_once_though_all_workers_are_busy(tmp_path: Path) -> None:
+    async with Runtime(settings_directory=tmp_path, defaults=QUICK_BREAKER) as runtime:
+        finish = asyncio.Event()
+
+        async def work() -> None:
+            async with runtime.run():
+                await finish.wait()
+
+        busy = [asyncio.create_task(work()) for _ in range(8)]
+        await settle()
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await runtime.breaker.call(fail)
+        with pytest.raises(RejectedError, match="breaker"):
+            await asyncio.wait_for(work(), 0.5)
+        finish.set()
+        await asyncio.gather(*busy)
 
 
 async def test_runs_that_wait_when_the_breaker_opens_are_refused_at_their_turn(tmp_path: Path) -> None:
@@ -240,7 +268,7 @@ async def test_a_drain_finishes_what_runs_and_refuses_the_rest(tmp_path: Path) -
         with pytest.raises(RejectedError, match="draining"):
             await waiting
         with pytest.raises(RejectedError, match="draining"):
-            await work()
+            await asyncio.wait_for(work(), 1)
         drained = asyncio.create_task(runtime.wait_drained())
         await settle()
         assert not drained.done()

@@ -92,6 +92,17 @@ def test_a_value_out_of_bounds_is_named_with_its_bounds() -> None:
         parse(b'{"generation": 1, "workers": {"maxConcurrent": "12"}}', DEFAULTS)
 
 
+@pytest.mark.parametrize(("value", "good"), [("12.0", True), ("1.2e1", True), ("12.5", False), ("1e400", False)])
+def test_a_number_is_whole_by_its_value_not_by_its_spelling(value: str, good: bool) -> None:
+    text = '{"generation": 1, "workers": {"maxConcurrent": ' + value + "}}"
+    assert VALIDATOR.is_valid(json.loads(text)) is good
+    if good:
+        assert parse(text.encode(), DEFAULTS).settings.workers == WorkerSettings(max_concurrent=12)
+    else:
+        with pytest.raises(TuningError):
+            parse(text.encode(), DEFAULTS)
+
+
 odd_values = st.one_of(
     st.none(),
     st.booleans(),
