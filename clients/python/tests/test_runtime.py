@@ -1,8 +1,5 @@
 import asyncio
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -249,65 +246,6 @@ async def test_who_waits_too_long_for_memory_is_refused_and_the_cache_gives_way(
         used = 50
         async with runtime.run():
             pass
-
-
-async def test_a_drain_finishes_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
-    async with Runtime(settings_directory=tmp_path, defaults=ONE_WORKER) as runtime:
-        finish = asyncio.Event()
-
-        async def work() -> str:
-            async with runtime.run():
-                await finish.wait()
-                return "finished"
-
-        running, waiting = asyncio.create_task(work()), asyncio.create_task(work())
-        await settle()
-        ready_before = runtime.ready
-        runtime.drain()
-        assert (ready_before, runtime.ready) == (True, False)
-        with pytest.raises(RejectedError, match="draining"):
-            await waiting
-        with pytest.raises(RejectedError, match="draining"):
-            await asyncio.wait_for(work(), 1)
-        drained = asyncio.create_task(runtime.wait_drained())
-        await settle()
-        assert not drained.done()
-        finish.set()
-        await asyncio.wait_for(drained, 1)
-        assert running.result() == "finished"
-        assert sample(runtime.metrics, "agent_rejected_total", reason="draining") == 2
-
-
-DRAINING_PROGRAM = """
-import asyncio
-from agentscaler_runtime import Runtime
-
-async def main():
-    async with Runtime(drain_on_sigterm=True) as runtime:
-        async def work():
-            async with runtime.run():
-                print("started", flush=True)
-                await asyncio.sleep(0.5)
-                print("finished", flush=True)
-        task = asyncio.create_task(work())
-        await runtime.wait_drained()
-        print("drained, ready:", runtime.ready, flush=True)
-
-asyncio.run(main())
-"""
-
-
-def test_sigterm_drains_a_process() -> None:
-    with subprocess.Popen([sys.executable, "-c", DRAINING_PROGRAM], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            process.send_signal(signal.SIGTERM)
-            rest, _ = process.communicate(timeout=10)
-        finally:
-            process.kill()
-    assert rest == "finished\ndrained, ready: False\n"
-    assert process.returncode == 0
 
 
 async def test_settings_are_still_followed_after_a_surprise(
