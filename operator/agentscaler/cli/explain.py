@@ -1,0 +1,193 @@
+"""`agentscaler explain`: one decision as a chain that a person can follow."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from agentscaler.cli.words import DASH, age, clock, coloured, plain_table, quantity, unix
+
+_KNOBS = ("replicas", "workers", "cache", "circuitBreaker")
+_NORMAL_IS_FALSE = {"Stalled", "Reconciling", "ScalingLimited", "Conflict", "ObjectiveUnreachable"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSeen:
+    """One signal as the decision saw it. Times are Unix seconds."""
+
+    name: str
+    value: float | str | None
+    health: str
+    observed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """What one rule made of one knob."""
+
+    rule: str
+    knob: str
+    before: Any
+    after: Any
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that is said of one decision. `at` is Unix seconds; None: nothing was decided yet."""
+
+    name: str
+    at: float | None
+    diagnosis: str
+    reason: str
+    summary: str
+    signals: tuple[SignalSeen, ...]
+    steps: tuple[StepTaken, ...]
+    conditions: tuple[dict[str, Any], ...]
+    moves: tuple[dict[str, Any], ...]
+    """The last decisions that moved something, newest first, as status holds them."""
+    whole: bool
+    """Whether it comes from the operator's full record."""
+    replicas: int | None = None
+    hpa_replicas: int | None = None
+    demand_runs: float | None = None
+    note: str = ""
+
+
+def from_status(body: dict[str, Any], *, missing: str) -> Explanation:
+    """What status alone tells: no steps of single rules. `missing` says why there is no more."""
+    status = body.get("status") or {}
+    last = status.get("lastDecision") or {}
+    signals = [
+        SignalSeen(each["name"], each.get("value"), each["health"], unix(each.get("observedAt")))
+        for each in status.get("signals") or ()
+    ]
+    return Explanation(
+        name=_name(body),
+        at=unix(last.get("at")),
+        diagnosis=str(status.get("diagnosis", "Unknown")),
+        reason=str(last.get("reason", DASH)),
+        summary=str(
+            last.get("summary", "nothing was decided yet: does the operator run, and does it see this object?")
+        ),
+        signals=tuple(signals),
+        steps=(),
+        conditions=tuple(status.get("conditions") or ()),
+        moves=tuple(status.get("records") or ()),
+        whole=False,
+        note=missing,
+    )
+
+
+def from_record(body: dict[str, Any], record: dict[str, Any]) -> Explanation:
+    """What the operator's full record tells."""
+    decision, observation = record["decision"], record["observation"]
+    status = body.get("status") or {}
+    signals = [
+        SignalSeen(name, each.get("value"), each["health"], each.get("observed_at"))
+        for name, each in observation["signals"].items()
+    ]
+    steps = [
+        StepTaken(each["rule"], each["knob"], each["before"], each["after"], each["message"])
+        for each in decision["steps"]
+    ]
+    return Explanation(
+        name=_name(body),
+        at=float(record.get("now") or observation["evaluated_at"]),
+        diagnosis=str(decision["diagnosis"]),
+        reason=str(decision["reason"]),
+        summary=str(decision["summary"]),
+        signals=tuple(signals),
+        steps=tuple(steps),
+        conditions=tuple(status.get("conditions") or ()),
+        moves=tuple(status.get("records") or ()),
+        whole=True,
+        replicas=decision["settings"]["replicas"],
+        hpa_replicas=decision.get("hpa_replicas"),
+        demand_runs=decision.get("demand_runs"),
+    )
+
+
+def explained(e: Explanation, *, full: bool, now: float | None = None) -> Group:
+    """The chain for the screen: seen, diagnosed, proposed and cut, decided, and what stands around it."""
+    moment = time.time() if now is None else now
+    when = DASH if e.at is None else f"{clock(e.at)}, {age(moment - e.at)} ago"
+    parts: list[RenderableType] = [Text.assemble((e.name, "bold"), f"  {when}")]
+    if e.note:
+        parts.append(Text(f"From status only: {e.note}.", style="dim"))
+    parts += [_title("Signals"), _signals(e, moment, full=full)]
+    parts += [_title("Diagnosis"), Text.assemble("  ", coloured(e.diagnosis))]
+    if e.demand_runs is not None:
+        parts.append(Text(f"  {e.demand_runs:.1f} runs at a time are expected when an order placed now takes effect"))
+    if e.whole:
+        parts += [_title("Rules"), _steps(e)]
+    parts += [_title("Decision"), Text(f"  {e.summary} ({e.reason})")]
+    if e.hpa_replicas is not None:
+        parts.append(Text(f"  The HPA's rule would ask for {e.hpa_replicas} replicas; this decision: {e.replicas}."))
+    parts += [_title("Conditions"), _conditions(e, full=full)]
+    if e.moves:
+        parts += [_title("Last moves"), _moves(e, moment)]
+    return Group(*parts)
+
+
+def _signals(e: Explanation, now: float, *, full: bool) -> RenderableType:
+    shown = plain_table("  SIGNAL", "VALUE", "HEALTH", "AGE")
+    for signal in e.signals:
+        zero = signal.health == "Idle" or not float(signal.value or 0)
+        if zero and signal.health in {"Fresh", "Idle"} and not full:
+            continue
+        seen = signal.observed_at
+        shown.add_row(
+            f"  {signal.name}",
+            quantity(signal.name, signal.value),
+            coloured(signal.health),
+            DASH if seen is None else age((now if not e.whole or e.at is None else e.at) - seen),
+        )
+    if not e.signals:
+        return Text("  none yet")
+    return shown if shown.row_count else Text("  all at zero (--full shows them)")
+
+
+def _steps(e: Explanation) -> RenderableType:
+    if not e.steps:
+        return Text("  no rule asked for a change")
+    shown = plain_table("  KNOB", "RULE", "FROM", "TO", "WHY")
+    for knob in _KNOBS:
+        for step in e.steps:
+            if step.knob == knob:
+                shown.add_row(f"  {knob}", step.rule, _or_dash(step.before), _or_dash(step.after), step.message)
+    return shown
+
+
+def _conditions(e: Explanation, *, full: bool) -> RenderableType:
+    shown = plain_table("  CONDITION", "STATUS", "REASON", "MESSAGE")
+    for each in e.conditions:
+        normal = "False" if each["type"] in _NORMAL_IS_FALSE else "True"
+        if each["status"] != normal or each["type"] == "Ready" or full:
+            style = "green" if each["status"] == normal else "yellow"
+            shown.add_row(f"  {each['type']}", Text(each["status"], style), each["reason"], each["message"])
+    return shown if shown.row_count else Text("  none yet")
+
+
+def _moves(e: Explanation, now: float) -> RenderableType:
+    shown = plain_table("  WHEN", "REASON", "WHY")
+    for each in e.moves:
+        at = unix(each.get("at"))
+        shown.add_row(f"  {DASH if at is None else age(now - at)} ago", each["reason"], each["summary"])
+    return shown
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _name(body: dict[str, Any]) -> str:
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+
+
+def _or_dash(value: Any) -> str:
+    return DASH if value is None else str(value)
