@@ -35,6 +35,7 @@ def override(name: str = "latency", **fields: Any) -> dict[str, Any]:
 MIN_ABOVE_MAX = "min must not be above max: lower min or raise max"
 BELOW_MIN = "initial must not be below min: raise initial or lower min"
 ABOVE_MAX = "initial must not be above max: lower initial or raise max"
+LABEL = "a name must be a DNS label: use lower case letters, digits and '-'"
 ONE_TARGET = "exactly one of template and scaleTargetRef must be set"
 SIZE = "a size is at most 1Ti: write it as 256Mi, 1G or plain bytes"
 QUANTILE = 'quantile must lie between 0 and 1: write it as a string such as "0.99"'
@@ -257,5 +258,16 @@ CASES: tuple[Case, ...] = (
     Case("paused", owned(paused=True, pausedScaleIn=True, pausedScaleOut=False)),
     Case("paused as text", owned(paused="true"), "spec.paused", "must be of type boolean"),
     Case("server", owned(prometheus="main")),
-    Case("server by URL", owned(prometheus="http://x"), "spec.prometheus", "should match"),
+    *(
+        Case(f"server {value!r}", owned(prometheus=value), f"spec.prometheus: {LABEL}")
+        for value in ("http://x", "Main", "a.b", "-a", "a-", "a\n")
+    ),
+    Case("server without a name", owned(prometheus=""), "spec.prometheus", "at least 1 chars long"),
+    Case("container in capitals", {"scaleTargetRef": TARGET, "container": "A"}, f"spec.container: {LABEL}"),
+    Case("adopt by path", {"scaleTargetRef": TARGET | {"name": "a/b"}}, f"spec.scaleTargetRef.name: {LABEL}"),
+    Case(
+        "container of the template in capitals",
+        {"template": {"spec": {"containers": [{"name": "A", "image": "x"}]}}},
+        f"spec.template.spec.containers[0].name: {LABEL}",
+    ),
 )

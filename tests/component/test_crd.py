@@ -46,7 +46,7 @@ def put_spec(cluster: ControlPlane, namespace: str, spec: dict[str, Any], name: 
 
 def reason(answer: requests.Response) -> str:
     """The API server's message; it writes keys of maps as `[key]`, the models as `.key`."""
-    return re.sub(r"\[(\w+)\]", r".\1", answer.json()["message"])
+    return re.sub(r"\[([a-z]\w*)\]", r".\1", answer.json()["message"])
 
 
 def stored(cluster: ControlPlane, namespace: str) -> list[str]:
@@ -130,6 +130,7 @@ def test_a_name_that_pods_cannot_carry_is_refused(
 ) -> None:
     answer = post(cluster, namespace, owned(), name)
     assert answer.status_code == 422
+    assert "metadata.name: Invalid value" in reason(answer)
     assert message in reason(answer)
     assert stored(cluster, namespace) == []
 

@@ -118,7 +118,7 @@ def test_the_schema_is_structural() -> None:
 
 
 def test_every_field_is_described() -> None:
-    plain = {".apiVersion", ".kind", ".metadata"}
+    plain = {".apiVersion", ".kind", ".metadata", ".metadata.name"}
     missing = {
         path for path, node in NODES if "description" not in node and path not in plain and not path.endswith(".*")
     }

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from agentscaler.api.rules import VALIDATIONS, Rule
-from agentscaler.api.spec import AgentDeploymentSpec
+from agentscaler.api.spec import MAX_NAME_LENGTH, AgentDeploymentSpec
 from agentscaler.api.status import AgentDeploymentStatus
 from agentscaler.api.structural import structural
 
@@ -23,17 +23,16 @@ PLURAL: Final = "agentdeployments"
 NAME: Final = f"{PLURAL}.{GROUP}"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
-MAX_NAME_LENGTH: Final = 46
-"""Pod names are cut at 63 characters; a longer Deployment name would no longer be seen in them."""
-
 _ROOT_RULES: Final = (
     Rule(
         f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
         f"metadata.name must have at most {MAX_NAME_LENGTH} characters, since names of pods are longer: shorten it",
+        field_path=".metadata.name",
     ),
     Rule(
         "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name must be a DNS label: use lower case letters, digits and '-', and no dots",
+        field_path=".metadata.name",
     ),
 )
 
@@ -64,7 +63,8 @@ def render() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            # Named for the sake of `fieldPath`; the API server has the same bound of its own.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
             "spec": structural(AgentDeploymentSpec),
             "status": structural(AgentDeploymentStatus),
         },

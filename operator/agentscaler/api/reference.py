@@ -56,7 +56,7 @@ def generate() -> str:
     spec, status = root["properties"]["spec"], root["properties"]["status"]
     places: dict[str, list[str]] = {}
     for path, message in _rules(root, ""):
-        places.setdefault(message, []).append(f"`{path or KIND}`")
+        places.setdefault(message, []).append(f"`{path}`")
     parts = [
         _PREAMBLE,
         "## Spec\n",
@@ -132,7 +132,7 @@ def _bounds(field: dict[str, Any]) -> str:
 
 def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
     for rule in schema.get(VALIDATIONS, ()):
-        yield f"{path}{rule.get('fieldPath', '')}", rule["message"].replace("|", "\\|")
+        yield f"{path}{rule.get('fieldPath', '')}".lstrip("."), rule["message"].replace("|", "\\|")
     for name, field in schema.get("properties", {}).items():
         yield from _rules(field, f"{path}.{name}" if path else name)
     if "items" in schema:

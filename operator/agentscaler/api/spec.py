@@ -13,10 +13,13 @@ from pydantic import Field, ValidationError
 from agentscaler.api.objectives import Objectives
 from agentscaler.api.rules import Model, Rule
 from agentscaler.api.signals import Signals
-from agentscaler.api.template import LABEL_PATTERN, PodTemplate
+from agentscaler.api.template import PodTemplate
 from agentscaler.api.tuning import Tuning
+from agentscaler.api.values import DnsLabel
 
 MAX_REPLICAS = 1000
+MAX_NAME_LENGTH = 46
+"""Pod names are cut at 63 characters; a longer Deployment name would no longer be seen in them."""
 
 
 class ScaleTargetRef(Model):
@@ -26,7 +29,7 @@ class ScaleTargetRef(Model):
     """API version of the target."""
     kind: Literal["Deployment"]
     """Kind of the target."""
-    name: Annotated[str, Field(min_length=1, max_length=46, pattern=LABEL_PATTERN)]
+    name: Annotated[DnsLabel, Field(max_length=MAX_NAME_LENGTH)]
     """Name of the target, in the namespace of this object; at most 46 characters, since its pods' names are longer."""
 
 
@@ -108,7 +111,7 @@ class AgentDeploymentSpec(Model):
     """Pod template of a Deployment that the operator makes under this object's name. Or set scaleTargetRef."""
     scale_target_ref: ScaleTargetRef | None = None
     """Existing Deployment to adopt; its template is never touched. It cannot be changed later."""
-    container: Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_PATTERN)] | None = None
+    container: DnsLabel | None = None
     """Container of the agent: its limits and memory count, and it gets the settings. Effective default: the first."""
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
     """Number of pods where tuning.replicas.mode is not Auto; with Auto a change restarts from that size once.
@@ -117,7 +120,7 @@ class AgentDeploymentSpec(Model):
     """
     objectives: Objectives | None = None
     """What the service promises."""
-    prometheus: Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_PATTERN)] | None = None
+    prometheus: DnsLabel | None = None
     """Name of one of the Prometheus servers that the administrator configured. Effective default: default."""
     signals: Signals | None = None
     """How the signals are measured."""

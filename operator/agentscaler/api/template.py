@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from agentscaler.api.rules import Checked, Model, Rule
+from agentscaler.api.values import DnsLabel
 
-LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _OPEN = ConfigDict(frozen=True, extra="allow", strict=True, alias_generator=to_camel, use_attribute_docstrings=True)
 
 
@@ -23,7 +23,7 @@ class Container(Model):
 
     model_config = _OPEN
 
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_PATTERN)]
+    name: DnsLabel
     """Name of the container, a DNS label, once in the pod."""
 
 

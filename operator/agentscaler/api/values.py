@@ -14,6 +14,7 @@ from agentscaler.api.rules import Checked, Rule
 
 INT_OR_STRING: Final = (("x-kubernetes-int-or-string", True), ("maxLength", 24))
 
+_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _QUANTILE: Final = r"^0?[.][0-9]{0,5}[1-9][0-9]{0,5}$"
 _DECIMAL: Final = r"^[0-9]{1,12}([.][0-9]{1,12})?$"
 _METRIC: Final = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
@@ -46,6 +47,21 @@ def _is_size(value: int | str) -> bool:
     except ValueError:
         return False
 
+
+DnsLabel = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Checked(
+        rules=(
+            Rule(
+                f"self.matches('{_LABEL}')",
+                "a name must be a DNS label: use lower case letters, digits and '-', no '-' at an end",
+                _matches(_LABEL),
+            ),
+        )
+    ),
+]
+"""A name as Kubernetes has them, at most 63 characters."""
 
 Quantile = Annotated[
     str,

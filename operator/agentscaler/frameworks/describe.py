@@ -87,7 +87,7 @@ def _range(given: Range | None) -> dict[str, int]:
 def _quantile(objective: QuantileObjective | None) -> dict[str, Any] | None:
     if objective is None:
         return None
-    return {"quantile": str(objective.quantile), "targetMilliseconds": round(objective.target_seconds * 1000)}
+    return {"quantile": _decimal(objective.quantile), "targetMilliseconds": round(objective.target_seconds * 1000)}
 
 
 def _percent(ratio: float | None) -> dict[str, str] | None:
@@ -96,6 +96,11 @@ def _percent(ratio: float | None) -> dict[str, str] | None:
         return None
     percent = format(Decimal(str(ratio)) * 100, "f")
     return {"targetPercent": percent.rstrip("0").rstrip(".") if "." in percent else percent}
+
+
+def _decimal(number: float) -> str:
+    """The number as people write it, without an exponent."""
+    return format(Decimal(str(number)), "f")
 
 
 def _behavior(behavior: Behavior | None) -> dict[str, Any] | None:
@@ -112,7 +117,7 @@ def _rules(rules: ScalingRules) -> dict[str, Any]:
             {"type": each.type.value, "value": each.value, "periodSeconds": each.period_seconds}
             for each in rules.policies
         ],
-        "tolerance": None if rules.tolerance is None else format(Decimal(str(rules.tolerance)), "f"),
+        "tolerance": None if rules.tolerance is None else _decimal(rules.tolerance),
     }
 
 
