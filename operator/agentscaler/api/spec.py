@@ -129,11 +129,11 @@ class AgentDeploymentSpec(Model):
     delivery: Delivery | None = None
     """How changed settings reach the pods."""
     paused: bool | None = None
-    """True: nothing is moved (memory safety excepted). Effective default: false."""
+    """True: no knob is moved. Effective default: false."""
     paused_scale_in: bool | None = None
-    """True: capacity is not lowered (memory safety excepted). Effective default: false."""
+    """True: capacity is not lowered: no fewer replicas, no fewer workers, no smaller cache. Effective default: false."""
     paused_scale_out: bool | None = None
-    """True: capacity is not raised. Effective default: false."""
+    """True: capacity is not raised: no more replicas, no more workers. Effective default: false."""
 
 
 class SpecError(ValueError):
