@@ -131,9 +131,9 @@ class AgentDeploymentSpec(Model):
     paused: bool | None = None
     """True: no knob is moved. Effective default: false."""
     paused_scale_in: bool | None = None
-    """True: capacity is not lowered: no fewer replicas, no fewer workers, no smaller cache. Effective default: false."""
+    """True: capacity is not lowered: not replicas, not workers, not the cache. Effective default: false."""
     paused_scale_out: bool | None = None
-    """True: capacity is not raised: no more replicas, no more workers. Effective default: false."""
+    """True: capacity is not raised: not replicas, not workers. Effective default: false."""
 
 
 class SpecError(ValueError):
