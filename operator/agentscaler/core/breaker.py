@@ -63,10 +63,13 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
     calm = s.memory.upstream_calm_since
     if calm is None or now - calm < CALM_SECONDS:
         return d
-    pods = max(s.target.ready_replicas, 1)
-    calls = s.value(SignalName.UPSTREAM_CALL_RATE)
-    start = start_breaker(policy, calls / pods if calls is not None else None, d.settings.workers)
-    return _moved(d, start, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
+    start = start_breaker(policy, None, None)
+    well = replace(
+        breaker,
+        failure_rate_threshold_percent=start.failure_rate_threshold_percent,
+        wait_duration_in_open_state_seconds=start.wait_duration_in_open_state_seconds,
+    )
+    return _moved(d, well, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
 
 
 def _moved(d: Draft, breaker: Breaker, reason: Reason, why: str) -> Draft:

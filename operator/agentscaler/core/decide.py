@@ -22,6 +22,7 @@ from agentscaler.core.diagnose import all_targets_down, diagnose
 from agentscaler.core.guards import (
     expire_credit,
     keep_the_unknown,
+    obey_full_pause,
     obey_pause,
     remember_throttle,
     save_only_in_peace,
@@ -53,8 +54,9 @@ RULES: tuple[Rule, ...] = (
     withdraw_throttled,
     expire_credit,
     limit_rate,
-    relieve_memory,
     obey_pause,
+    relieve_memory,
+    obey_full_pause,
     keep_bounds,
 )
 LEAST_HISTORY_SECONDS = 120.0
@@ -86,27 +88,28 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
     """Work out once what all rules look at, and take this tick into memory."""
     elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
     memory = replace(memory, learned=learn(memory.learned, target, observation, elapsed))
-    wanted = demand(policy, observation, memory.learned, now)
+    reported = observation.value(SignalName.WORKER_LIMIT)
+    current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
+    in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
+    slots = (in_force or 1) * max(target.ready_replicas, 1)
+    wanted = demand(policy, observation, memory.learned, now, slots=slots)
     knowledge = _knowledge(observation, certain=wanted.certain if wanted else None)
     known = knowledge is Knowledge.KNOWN
     memory = replace(
         memory, known_since=(memory.known_since if memory.known_since is not None else now) if known else None
     )
-    reported = observation.value(SignalName.WORKER_LIMIT)
     if memory.base_workers is None and memory.settings is None and reported:
         memory = replace(memory, base_workers=int(reported))
-    current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
     manual = policy.replicas.manual
     if memory.manual_replicas is not None and manual != memory.manual_replicas and policy.replicas.mode is Mode.AUTO:
         # The user named a size: start again from it, once.
         current = replace(current, replicas=manual)
         memory = replace(memory, needs=(Sample(now, float(manual)),))
-    in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
     s = Situation(
         policy=policy,
         target=target,
         observation=observation,
-        memory=replace(memory, manual_replicas=manual),
+        memory=_with_manual(memory, policy, target),
         now=now,
         current=current,
         knowledge=knowledge,
@@ -120,6 +123,16 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
         diagnosis=diagnose(policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s)),
     )
     return replace(s, memory=remember_upstream(s.memory, s))
+
+
+def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
+    """Take note of `spec.replicas`. An adopted target has a size of its own: only a change of the field counts."""
+    changed = memory.manual_replicas is not None and policy.replicas.manual != memory.manual_replicas
+    return replace(
+        memory,
+        manual_replicas=policy.replicas.manual,
+        manual_heeded=memory.manual_heeded or changed or not target.adopted,
+    )
 
 
 def _knowledge(observation: Observation, *, certain: bool | None) -> Knowledge:
@@ -181,7 +194,8 @@ def _zero(s: Situation) -> Decision:
 def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
     policy, live = s.policy, replace(s.current, replicas=s.target.replicas)
     recommended = d.settings
-    settings = obey_modes(policy, live, recommended, conflict=s.target.conflict)
+    keep = s.target.conflict or (policy.replicas.mode is not Mode.AUTO and not s.memory.manual_heeded)
+    settings = obey_modes(policy, live, recommended, keep_replicas=keep)
     if zero:
         settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
     if policy.paused_scale_in and policy.paused_scale_out:

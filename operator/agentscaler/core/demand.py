@@ -35,7 +35,7 @@ class Demand:
     service_seconds: float
     lead_seconds: float
     wait_seconds: float
-    """How long the last one in the queue would wait with the workers that are busy now."""
+    """How long the last one in the queue would wait for one of the workers that there are now."""
     surge: bool
     certain: bool
     """False where some pods did not report: then this is a lower bound, good for growing only."""
@@ -53,8 +53,8 @@ def _at_least(observation: Observation, name: SignalName) -> tuple[float | None,
     return observation.value(name), True
 
 
-def demand(policy: Policy, observation: Observation, learned: Learned, now: float) -> Demand | None:
-    """The demand, or None when the running work is not known."""
+def demand(policy: Policy, observation: Observation, learned: Learned, now: float, *, slots: int) -> Demand | None:
+    """The demand, or None when the running work is not known. `slots` is the workers of all ready pods now."""
     busy, busy_whole = _at_least(observation, SignalName.IN_FLIGHT)
     if busy is None:
         return None
@@ -65,7 +65,7 @@ def demand(policy: Policy, observation: Observation, learned: Learned, now: floa
 
     refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
     rate = _rate_ahead(observation) + refused
-    wait = queued * service / busy if busy > 0 else (float("inf") if queued > 0 else 0.0)
+    wait = queued * service / max(slots, 1)
     objective = policy.objectives.queue_wait
     target_wait = objective.target_seconds if objective else max(service, 1.0)
     surge = queued > 0 and wait > LATE_SHARE_OF_OBJECTIVE * target_wait

@@ -129,11 +129,17 @@ def expire_credit(s: Situation, d: Draft) -> Draft:
     return d.limit(Reason.PODS_NOT_COMING, f"pods that were ordered do not come: {why}")
 
 
-def obey_pause(s: Situation, d: Draft) -> Draft:
-    """A pause of one direction stops that direction for every knob; of both, everything."""
+def obey_full_pause(s: Situation, d: Draft) -> Draft:
+    """A pause of both directions stops everything, memory relief too: the user has taken over."""
     if s.policy.paused_scale_in and s.policy.paused_scale_out:
         for knob in Knob:
             d = d.set("obey-pause", knob, with_knob(d.settings, knob, s.current), Reason.PAUSED, "tuning is paused")
+    return d
+
+
+def obey_pause(s: Situation, d: Draft) -> Draft:
+    """A pause of one direction stops that direction for every knob; memory relief, which comes later, is excepted."""
+    if s.policy.paused_scale_in and s.policy.paused_scale_out:
         return d
     if s.policy.paused_scale_in:
         return no_less(s, d, "obey-pause", Reason.PAUSED, "scale-in is paused")

@@ -17,6 +17,8 @@ LEAST_SAMPLES = 8.0
 LEAST_SPREAD_RUNS = 0.4
 """Standard deviation of runs per pod below which a slope says nothing."""
 LEAST_START_UP_SECONDS = 1.0
+LEAST_RUN_BYTES = 1024.0
+"""A slope below this is noise: no run lives in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
         return learned
     cache = observation.value(SignalName.CACHE_BYTES) or 0.0
     fade = 0.5 ** (max(elapsed_seconds, 0.0) / HALF_LIFE_SECONDS)
-    x, y = busy / pods, max(mean - cache, 0.0)
+    x, y = busy / max(pods, 1.0), max(mean - cache, 0.0)
     m = learned.memory
     sums = Moments(
         n=m.n * fade + 1,
@@ -102,7 +104,7 @@ def _line(m: Moments) -> tuple[float, float] | None:
     if variance < LEAST_SPREAD_RUNS**2:
         return None
     slope = (m.xy / m.n - (m.x / m.n) * (m.y / m.n)) / variance
-    if slope <= 0:
+    if slope < LEAST_RUN_BYTES:
         return None
     return max((m.y - slope * m.x) / m.n, 0.0), slope
 
@@ -120,7 +122,7 @@ def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
     if worst is None or fullest is None or fullest < 1:
         return None
     cache = observation.value(SignalName.CACHE_BYTES) or 0.0
-    return MemoryLaw(0.0, max(worst - cache, 1.0) / fullest, 0.0, learned=False)
+    return MemoryLaw(0.0, max((worst - cache) / fullest, LEAST_RUN_BYTES), 0.0, learned=False)
 
 
 def work_within(observation: Observation, service_seconds: float, horizon_seconds: float) -> float:

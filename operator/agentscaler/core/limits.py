@@ -79,14 +79,15 @@ def _maybe(value: int | None, bounds: Range | None) -> int | None:
     return _clamp(value, bounds) if value is not None and bounds is not None else None
 
 
-def obey_modes(policy: Policy, current: Settings, recommended: Settings, *, conflict: bool) -> Settings:
+def obey_modes(policy: Policy, current: Settings, recommended: Settings, *, keep_replicas: bool) -> Settings:
     """What is applied of what is recommended.
 
     Auto: the recommendation. Recommend: what is. Off: what the user wrote as `initial`, else nothing.
-    Replicas not Auto: `spec.replicas` is law. Replicas under somebody else's hand: what is.
+    Replicas not Auto: `spec.replicas` is law. Under somebody else's hand, or on an adopted target whose size the
+    resource has not named yet (`keep_replicas`): what is.
     """
     replicas = recommended.replicas if policy.replicas.mode is Mode.AUTO else policy.replicas.manual
-    settings = replace(recommended, replicas=current.replicas if conflict else replicas)
+    settings = replace(recommended, replicas=current.replicas if keep_replicas else replicas)
     if policy.workers.mode is not Mode.AUTO:
         kept = current.workers if policy.workers.mode is Mode.RECOMMEND else None
         settings = replace(settings, workers=kept if policy.workers.initial is None else policy.workers.initial)

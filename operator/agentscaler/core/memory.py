@@ -62,6 +62,9 @@ class Memory:
     """What the last decision set; None before the first one."""
     manual_replicas: int | None = None
     """`spec.replicas` as last seen: a change of it restarts from that size once."""
+    manual_heeded: bool = False
+    """Whether `spec.replicas` is law where the mode is not Auto: at once for a target of ours, for an adopted one
+    only after the field has changed, or adopting would scale five pods to the schema's default of one."""
     base_workers: int | None = None
     """The worker limit that pods reported before it was first set: replicas are sized for it unless `initial` is."""
     decided_at: float = 0.0

@@ -30,5 +30,7 @@ class Target:
     pods: tuple[Pod, ...] = ()
     restart_delivery: bool = False
     """Settings reach the pods by a restart only."""
+    adopted: bool = False
+    """The Deployment is not ours: it came with a size of its own."""
     conflict: bool = False
     """Somebody else drives the replicas: decide, but leave them alone."""

@@ -1,0 +1,275 @@
+"""What holds for every object, whatever the signals say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from agentscaler.core.decide import decide
+from agentscaler.core.decision import Decision
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import Health, Observation, Signal, SignalName
+from agentscaler.core.policy import (
+    Behavior,
+    BreakerPolicy,
+    CachePolicy,
+    Mode,
+    Objectives,
+    Policy,
+    PolicyType,
+    QuantileObjective,
+    Range,
+    ReplicaPolicy,
+    ScalingPolicy,
+    ScalingRules,
+    SelectPolicy,
+    WorkerPolicy,
+)
+from agentscaler.core.recall import recall
+from agentscaler.core.target import Pod, Target
+from tests.worlds import MEBIBYTE, START
+
+DECISION = TypeAdapter(Decision)
+RATIOS = {SignalName.ERROR_RATIO, SignalName.CACHE_HIT_RATIO}
+BYTES = {SignalName.MEMORY_MAX_BYTES, SignalName.MEMORY_MEAN_BYTES, SignalName.CACHE_BYTES}
+MODES = st.sampled_from(list(Mode))
+
+
+def bounds(low: int, high: int) -> st.SearchStrategy[Range]:
+    def build(triple: tuple[int, int, int]) -> Range:
+        a, b, c = sorted(triple)
+        return Range(a, c, b)
+
+    number = st.integers(low, high)
+    return st.builds(build, st.tuples(number, number, number))
+
+
+RULES = st.builds(
+    ScalingRules,
+    stabilization_window_seconds=st.sampled_from([0, 15, 60, 300]),
+    select_policy=st.sampled_from(list(SelectPolicy)),
+    policies=st.lists(
+        st.builds(
+            ScalingPolicy, st.sampled_from(list(PolicyType)), st.integers(1, 200), st.sampled_from([15, 60, 300])
+        ),
+        max_size=2,
+    ).map(tuple),
+    tolerance=st.none() | st.floats(0, 0.5),
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, auto: bool = False) -> Policy:
+    mode = st.just(Mode.AUTO) if auto else MODES
+    replicas, workers = draw(bounds(1, 60)), draw(bounds(1, 64))
+    return Policy(
+        interval_seconds=draw(st.sampled_from([5, 15, 60])),
+        window_seconds=draw(st.sampled_from([60, 120, 300, 600])),
+        objectives=Objectives(
+            queue_wait=draw(st.none() | st.builds(QuantileObjective, st.just(0.99), st.floats(0.1, 60))),
+            error_ratio=draw(st.none() | st.floats(0.001, 0.2)),
+            memory_ratio=draw(st.none() | st.floats(0.3, 0.95)),
+        ),
+        replicas=ReplicaPolicy(
+            draw(mode),
+            replicas.min,
+            replicas.max,
+            manual=1 if auto else draw(st.integers(0, 60)),
+            behavior=None if auto else draw(st.none() | st.builds(Behavior, RULES, RULES)),
+        ),
+        workers=WorkerPolicy(draw(mode), workers.min, workers.max, draw(st.none() | st.just(workers.initial))),
+        cache=CachePolicy(draw(mode), draw(st.none() | bounds(MEBIBYTE, 2**33)), draw(st.none() | bounds(1, 86400))),
+        breaker=BreakerPolicy(draw(mode), draw(st.none() | bounds(1, 100)), draw(st.none() | bounds(1, 600))),
+        paused_scale_in=not auto and draw(st.booleans()),
+        paused_scale_out=not auto and draw(st.booleans()),
+    )
+
+
+@st.composite
+def observations(draw: st.DrawFn, now: float) -> Observation:
+    """Any mixture of healths and values, from nothing to absurd."""
+    random = draw(st.randoms(use_true_random=False))
+    trust = draw(st.sampled_from([1.0, 0.9, 0.3]))
+    load = draw(st.sampled_from([0.0, 1.0, 30.0, 5000.0]))
+    signals: dict[SignalName, Signal] = {}
+    for name in SignalName:
+        health = Health.FRESH if random.random() < trust else random.choice(list(Health))
+        most = 1.0 if name in RATIOS else 2.0**34 if name in BYTES else load
+        value = random.choice([0.0, 1.0, random.uniform(0, most)])
+        signals[name] = Signal(
+            value if health in {Health.FRESH, Health.PARTIAL} else None, health, now - random.uniform(0, 20)
+        )
+    return Observation(now, signals)
+
+
+@st.composite
+def targets(draw: st.DrawFn, replicas: int) -> Target:
+    ready = draw(st.integers(0, replicas))
+    pods = tuple(
+        Pod(f"p{i}", START - 200, None if draw(st.booleans()) else START - 100, draw(st.sampled_from(["", "", "No"])))
+        for i in range(draw(st.integers(0, 3)))
+    )
+    return Target(
+        replicas,
+        ready,
+        rolling_out=draw(st.booleans()),
+        memory_limit_bytes=draw(st.none() | st.integers(MEBIBYTE, 2**34)),
+        cpu_limit_cores=draw(st.none() | st.floats(0.1, 16)),
+        pods=pods,
+        conflict=draw(st.sampled_from([False, False, False, True])),
+    )
+
+
+@st.composite
+def stories(
+    draw: st.DrawFn, *, auto: bool = False
+) -> list[tuple[Decision, Policy, Target, Observation, Memory, float]]:
+    """A few ticks of one object whose target obeys, and everything that went into each."""
+    policy, memory, now = draw(policies(auto=auto)), Memory(), START
+    replicas, story = draw(st.integers(0, 60)), []
+    for _ in range(draw(st.integers(1, 6))):
+        now += draw(st.sampled_from([5.0, 15.0, 130.0]))
+        target, observation = draw(targets(replicas)), draw(observations(now))
+        decision = decide(policy, target, observation, memory, now)
+        story.append((decision, policy, target, observation, memory, now))
+        memory, replicas = decision.memory, decision.settings.replicas
+    return story
+
+
+@given(stories())
+@settings(max_examples=60, deadline=None)
+def test_no_knob_leaves_the_users_bounds(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    for decision, policy, target, *_ in story:
+        s = decision.settings
+        if policy.replicas.manual == 0:
+            assert s.replicas == (target.replicas if target.conflict else 0)
+            continue
+        if policy.replicas.mode is Mode.AUTO and not target.conflict:
+            assert policy.replicas.min <= s.replicas <= policy.replicas.max
+        if policy.workers.mode is Mode.AUTO and s.workers is not None:
+            assert policy.workers.min <= s.workers <= policy.workers.max
+        for value, limits, mode in (
+            (s.cache.max_bytes, policy.cache.max_bytes, policy.cache.mode),
+            (s.cache.ttl_seconds, policy.cache.ttl_seconds, policy.cache.mode),
+            (
+                s.breaker.failure_rate_threshold_percent,
+                policy.breaker.failure_rate_threshold_percent,
+                policy.breaker.mode,
+            ),
+            (
+                s.breaker.wait_duration_in_open_state_seconds,
+                policy.breaker.wait_duration_in_open_state_seconds,
+                policy.breaker.mode,
+            ),
+        ):
+            if limits is None or mode is not Mode.AUTO:
+                continue
+            assert value is None or limits.min <= value <= limits.max
+
+
+@given(stories(auto=True), st.sampled_from([h for h in Health if h not in {Health.FRESH, Health.IDLE}]))
+@settings(max_examples=60, deadline=None)
+def test_unknown_demand_never_lowers_capacity(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], health: Health
+) -> None:
+    last, policy, target, observation, _, now = story[-1]
+    target = replace(target, replicas=last.settings.replicas, conflict=False)
+    lost = {n: s for n, s in observation.signals.items() if n is not SignalName.MEMORY_MAX_BYTES}
+    for name in (SignalName.IN_FLIGHT, SignalName.QUEUE_DEPTH, SignalName.REQUEST_RATE_60):
+        lost[name] = Signal(None, health)
+    for _ in range(3):
+        now += 200
+        decision = decide(policy, target, Observation(now, lost), last.memory, now)
+        assert decision.settings.replicas >= min(last.settings.replicas, policy.replicas.max)
+        if last.settings.workers is not None and decision.settings.workers is not None:
+            law = [step for step in decision.steps if step.rule == "memory-invariant"]
+            assert law or decision.settings.workers >= last.settings.workers
+        last = decision
+
+
+WORK = st.tuples(st.floats(0, 500), st.floats(0, 200))
+
+
+@given(policies(auto=True), WORK, WORK, st.integers(1, 60))
+@settings(max_examples=100, deadline=None)
+def test_capacity_is_monotone_in_demand(
+    policy: Policy, some: tuple[float, float], more: tuple[float, float], replicas: int
+) -> None:
+    """From equal memory, more work in the system never gets fewer workers in all."""
+
+    def capacity(in_flight: float, queued: float) -> int:
+        fresh = {
+            SignalName.IN_FLIGHT: in_flight,
+            SignalName.QUEUE_DEPTH: queued,
+            SignalName.REQUEST_RATE_60: 3.0,
+            SignalName.SERVICE_TIME: 4.0,
+            SignalName.WORKER_LIMIT: 4.0,
+        }
+        seen = Observation(START, {n: Signal(v, Health.FRESH, START) for n, v in fresh.items()})
+        memory = Memory(known_since=START - 1000, manual_replicas=1, decided_at=START - 15)
+        decision = decide(policy, Target(replicas, replicas), seen, memory, START)
+        return decision.settings.replicas * (decision.settings.workers or 1)
+
+    assert capacity(some[0] + more[0], some[1] + more[1]) >= capacity(*some)
+
+
+@given(stories(auto=True))
+@settings(max_examples=60, deadline=None)
+def test_the_learned_memory_law_is_kept(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    for decision, policy, *_ in story:
+        for step in decision.steps:
+            if step.rule == "memory-invariant" and isinstance(step.after, int) and isinstance(step.before, int):
+                assert policy.workers.min <= step.after < step.before
+        assert decision.settings.workers is None or decision.settings.workers <= policy.workers.max
+
+
+@given(stories(auto=True))
+@settings(max_examples=60, deadline=None)
+def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    """Status keeps what it keeps, Prometheus gives back the windows, and nothing shrinks for a full window."""
+    for index in range(1, len(story)):
+        decision, policy, target, observation, memory, now = story[index]
+        kept = replace(memory, needs=(), worker_needs=(), known_since=None)
+        history = tuple(past for _, _, _, past, _, _ in story[:index] if now - past.evaluated_at < 600)
+        recalled = recall(policy, target, history, kept, in_force=memory.settings)
+        # What was learned is the same: the story is folded in twice at most, so compare with equal knowledge.
+        again = decide(policy, target, observation, replace(recalled, learned=memory.learned), now)
+        assert again.settings.replicas >= min(decision.settings.replicas, target.replicas)
+        if decision.settings.replicas > target.replicas:
+            assert again.settings.replicas >= decision.settings.replicas
+
+
+@given(stories())
+@settings(max_examples=60, deadline=None)
+def test_a_decision_survives_being_written_down_and_is_the_same_again(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    memories, observed = TypeAdapter(Memory), TypeAdapter(Observation)
+    for decision, policy, target, observation, memory, now in story:
+        read_back = memories.validate_json(memories.dump_json(memory))
+        seen_again = observed.validate_json(observed.dump_json(observation))
+        assert decide(policy, target, seen_again, read_back, now) == decision
+        assert DECISION.validate_json(DECISION.dump_json(decision)) == decision
+
+
+@given(stories())
+@settings(max_examples=60, deadline=None)
+def test_a_full_pause_moves_nothing_inside_the_bounds(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    for _, policy, target, observation, memory, now in story:
+        paused = replace(policy, paused_scale_in=True, paused_scale_out=True)
+        if policy.replicas.mode is not Mode.AUTO or policy.replicas.manual == 0:
+            continue
+        decision = decide(paused, target, observation, memory, now)
+        inside = policy.replicas.min <= target.replicas <= policy.replicas.max
+        assert not inside or decision.settings.replicas == target.replicas

@@ -1,0 +1,366 @@
+"""What a person would expect of one object over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agentscaler.api.conditions import Condition, ConditionType, Reason
+from agentscaler.core.decision import Decision, Diagnosis
+from agentscaler.core.memory import Learned, Moments
+from agentscaler.core.observation import Health
+from agentscaler.core.policy import (
+    Behavior,
+    Mode,
+    Policy,
+    PolicyType,
+    Range,
+    ReplicaPolicy,
+    ScalingPolicy,
+    ScalingRules,
+    WorkerPolicy,
+)
+from agentscaler.core.settings import Breaker, Cache
+from agentscaler.core.target import Pod
+from tests.worlds import MEBIBYTE, POLICY, START, TARGET, Loop, blind, observe
+
+NO_HOLD = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
+SPIKE = {"in_flight": 8.0, "in_flight_max": 4.0, "queue_depth": 16.0, "request_rate_60": 8.0}
+BUSY = {"in_flight": 20.0, "in_flight_max": 5.0, "request_rate_60": 40.0, "request_rate_300": 40.0}
+LEARNED = Learned(
+    # 150 MiB base and 20 MiB a run, exactly: pairs (0, 150), (2, 190), (4, 230) MiB, ten of each.
+    memory=Moments(
+        n=30,
+        x=60,
+        y=(150 + 190 + 230) * 10 * MEBIBYTE,
+        xx=200,
+        xy=(2 * 190 + 4 * 230) * 10 * MEBIBYTE,
+        yy=(150**2 + 190**2 + 230**2) * 10 * MEBIBYTE**2,
+    )
+)
+
+
+def without_hold(policy: Policy = POLICY) -> Policy:
+    return replace(policy, replicas=replace(policy.replicas, behavior=NO_HOLD))
+
+
+def condition(decision: Decision, kind: ConditionType) -> Condition:
+    return next(c for c in decision.conditions if c.type is kind)
+
+
+class TestStart:
+    def test_every_knob_gets_its_start_value(self) -> None:
+        settings = Loop().tick().settings
+        assert settings.workers == 4
+        assert settings.cache == Cache(int((64 * 512) ** 0.5 * MEBIBYTE), 600)
+        assert settings.breaker.failure_rate_threshold_percent == 50
+        assert settings.breaker.wait_duration_in_open_state_seconds == 30
+
+    def test_without_initial_the_reported_limit_is_the_start(self) -> None:
+        policy = replace(POLICY, workers=WorkerPolicy(min=1, max=64))
+        assert Loop(policy).tick(worker_limit=12.0).settings.workers == 12
+
+    def test_without_initial_and_report_workers_are_left_alone(self) -> None:
+        policy = replace(POLICY, workers=WorkerPolicy(min=1, max=64))
+        assert Loop(policy).tick(worker_limit=Health.EMPTY).settings.workers is None
+
+
+class TestDemand:
+    def test_a_spike_moves_workers_and_replicas_in_one_decision(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        before = loop.target.replicas
+        decision = loop.tick(**SPIKE)
+        assert decision.diagnosis is Diagnosis.WORKER_BOUND
+        assert decision.settings.workers > 4
+        assert decision.settings.replicas > before
+        assert decision.reason is Reason.BURST
+
+    def test_workers_fall_back_when_the_replicas_are_there(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        assert loop.tick(**SPIKE).settings.workers > 4
+        assert loop.ticks(20, in_flight=8.0, request_rate_60=16.0, request_rate_300=16.0).settings.workers == 4
+
+    def test_replicas_fall_to_the_minimum_without_traffic(self) -> None:
+        loop = Loop(target=replace(TARGET, replicas=6, ready_replicas=6))
+        idle = dict.fromkeys(("request_rate_60", "request_rate_300", "queue_wait"), Health.IDLE)
+        assert loop.ticks(60, in_flight=0.0, in_flight_max=0.0, **idle).settings.replicas == 1
+
+    def test_a_spike_seen_by_part_of_the_pods_still_raises(self) -> None:
+        loop = Loop(without_hold())
+        loop.ticks(30)
+        seen = observe(loop.now + 5, **SPIKE)
+        signals = {
+            n: replace(s, health=Health.PARTIAL) if n in {"inFlight", "queueDepth"} else s
+            for n, s in seen.signals.items()
+        }
+        assert loop.tick(replace(seen, signals=signals)).settings.replicas > 1
+
+    def test_hpa_is_shown_beside_every_decision(self) -> None:
+        assert Loop().ticks(3, **BUSY).hpa_replicas is not None
+
+
+class TestUnknown:
+    @pytest.mark.parametrize("health", [h for h in Health if h not in {Health.FRESH, Health.IDLE}])
+    def test_what_is_not_known_is_held(self, health: Health) -> None:
+        loop = Loop(without_hold())
+        loop.ticks(30, **BUSY)
+        before = loop.decisions[-1].settings
+        for _ in range(100):
+            decision = loop.tick(blind(health=health))
+            assert decision.settings == before
+        assert condition(decision, ConditionType.SCALING_ACTIVE).status is False
+
+    def test_after_recovery_a_full_window_passes_before_anything_shrinks(self) -> None:
+        loop = Loop(without_hold())
+        loop.ticks(30, **BUSY)
+        before = loop.target.replicas
+        loop.tick(blind())
+        recovered = loop.now + 5
+        while loop.tick().settings.replicas >= before:
+            assert loop.now - recovered < POLICY.window_seconds + 5
+        assert loop.now - recovered >= POLICY.window_seconds
+
+    def test_all_targets_down_is_dead_and_held(self) -> None:
+        loop = Loop(without_hold())
+        loop.ticks(30, **BUSY)
+        before = loop.decisions[-1].settings
+        decision = loop.ticks(50, targets_up=0.0, in_flight=0.0, request_rate_60=0.0)
+        assert decision.diagnosis is Diagnosis.DEAD
+        assert decision.settings == before
+
+    def test_a_restart_does_not_shrink_for_a_full_window(self) -> None:
+        loop = Loop(without_hold(), target=replace(TARGET, replicas=8, ready_replicas=8))
+        for _ in range(POLICY.window_seconds // 5):
+            assert loop.tick().settings.replicas == 8
+
+
+class TestDependency:
+    def test_an_outage_leaves_replicas_and_tightens_the_breaker(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        before = loop.target.replicas
+        decision = loop.ticks(20, in_flight=8.0, queue_depth=20.0, upstream_5xx_rate=2.0, error_ratio=0.5)
+        assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
+        assert decision.settings.replicas == before
+        assert decision.settings.breaker.failure_rate_threshold_percent == 20
+        assert decision.settings.breaker.wait_duration_in_open_state_seconds == 30
+
+    def test_the_wait_grows_with_the_outage_and_never_beyond_half_of_it(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        began = loop.now + 5
+        for _ in range(200):
+            wait = loop.tick(upstream_timeout_rate=2.0).settings.breaker.wait_duration_in_open_state_seconds
+            assert wait <= max(30, (loop.now - began) / 2)
+        assert wait == 300
+
+    def test_after_two_calm_minutes_the_breaker_is_where_it_started(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        started = loop.decisions[-1].settings.breaker
+        loop.ticks(40, upstream_5xx_rate=2.0)
+        assert loop.ticks(20).settings.breaker != started
+        assert loop.ticks(10).settings.breaker == started
+
+    def test_429s_withdraw_workers_and_leave_replicas(self) -> None:
+        roomy = replace(TARGET, memory_limit_bytes=16 * 1024 * MEBIBYTE)
+        loop = Loop(replace(POLICY, workers=WorkerPolicy(min=2, max=32, initial=10)), roomy)
+        loop.ticks(40)
+        before = loop.target.replicas
+        decision = loop.ticks(20, upstream_429_rate=2.0)
+        assert decision.settings.workers < 10
+        assert decision.settings.replicas == before
+        assert loop.ticks(60).settings.workers == 10
+
+
+class TestMemory:
+    def test_the_cache_gives_way_first(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        decision = loop.tick(memory_max_bytes=850.0 * MEBIBYTE, cache_bytes=180.0 * MEBIBYTE)
+        assert decision.diagnosis is Diagnosis.MEMORY_BOUND
+        assert decision.settings.cache.max_bytes < 180 * MEBIBYTE
+        assert decision.settings.workers == 4
+
+    def test_then_workers_and_then_replicas(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        pressed = {"memory_max_bytes": 1000.0 * MEBIBYTE, "cache_bytes": 64.0 * MEBIBYTE, "in_flight_max": 4.0}
+        decision = loop.ticks(4, in_flight=8.0, request_rate_60=16.0, **pressed)
+        assert decision.settings.cache.max_bytes == 64 * MEBIBYTE
+        assert decision.settings.workers < 4
+        assert loop.ticks(4, in_flight=8.0, request_rate_60=16.0).settings.replicas > 2
+
+    def test_idle_memory_is_reported_and_scales_nothing(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        before = loop.target.replicas
+        decision = loop.ticks(20, memory_max_bytes=900.0 * MEBIBYTE, in_flight=0.0, in_flight_max=0.0, cache_bytes=0.0)
+        assert decision.settings.workers == 4
+        assert decision.settings.replicas <= before
+        assert condition(decision, ConditionType.SCALING_LIMITED).reason is Reason.MEMORY_PRESSURE
+
+    def test_a_burst_gets_only_the_workers_that_memory_allows(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        loop.memory = replace(loop.memory, learned=LEARNED)
+        law_kept = {"memory_mean_bytes": 262.0 * MEBIBYTE, "memory_max_bytes": 262.0 * MEBIBYTE}
+        decision = loop.tick(**(SPIKE | law_kept | {"queue_depth": 200.0}))
+        budget = 0.8 * 1024 * MEBIBYTE
+        used = 150 * MEBIBYTE + decision.settings.workers * 20 * MEBIBYTE + decision.settings.cache.max_bytes
+        assert 4 < decision.settings.workers < 32
+        assert used <= budget
+        assert decision.settings.cache.max_bytes < 100 * MEBIBYTE
+
+    def test_no_limit_switches_the_memory_objective_off_and_says_so(self) -> None:
+        loop = Loop(target=replace(TARGET, memory_limit_bytes=None))
+        decision = loop.ticks(5, memory_max_bytes=9000.0 * MEBIBYTE)
+        assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
+        assert condition(decision, ConditionType.METRICS_AVAILABLE).reason is Reason.NO_MEMORY_LIMIT
+
+
+class TestCache:
+    def test_a_cache_that_evicts_grows_when_memory_allows(self) -> None:
+        loop = Loop()
+        loop.ticks(30)
+        loop.memory = replace(loop.memory, learned=LEARNED)
+        size = loop.decisions[-1].settings.cache.max_bytes
+        decision = loop.tick(cache_bytes=float(size), cache_eviction_rate=1.0, cache_miss_rate=2.0)
+        assert decision.settings.cache.max_bytes > size
+
+    def test_entries_that_expire_live_longer(self) -> None:
+        loop = Loop()
+        loop.ticks(30)
+        assert loop.tick(cache_expired_rate=1.5, cache_miss_rate=2.0).settings.cache.ttl_seconds == 900
+
+
+class TestShape:
+    def test_scale_down_waits_for_the_stabilization_window(self) -> None:
+        loop = Loop(target=replace(TARGET, replicas=8, ready_replicas=8))
+        loop.ticks(2, **BUSY)
+        held_until = loop.now + 120
+        while loop.tick().settings.replicas >= 5:
+            assert loop.now < held_until + 10
+        assert loop.now >= held_until
+
+    def test_percent_policies_are_exact(self) -> None:
+        ten_percent = ScalingRules(policies=(ScalingPolicy(PolicyType.PERCENT, 10, 60),))
+        policy = replace(
+            POLICY,
+            replicas=ReplicaPolicy(min=1, max=1000, behavior=Behavior(scale_up=ten_percent, scale_down=ScalingRules())),
+        )
+        loop = Loop(policy, target=replace(TARGET, replicas=100, ready_replicas=100))
+        decision = loop.tick(in_flight=4000.0, request_rate_60=8000.0, request_rate_300=8000.0)
+        assert decision.settings.replicas == 110
+        assert loop.tick(in_flight=4000.0, request_rate_60=8000.0, request_rate_300=8000.0).settings.replicas == 110
+
+    def test_bounds_apply_at_once_and_without_any_signal(self) -> None:
+        loop = Loop(target=replace(TARGET, replicas=40, ready_replicas=40))
+        assert loop.tick(blind()).settings.replicas == 10
+
+    def test_zero_means_zero_and_tuning_stops(self) -> None:
+        loop = Loop(replace(POLICY, replicas=replace(POLICY.replicas, manual=0)))
+        decision = loop.tick(**SPIKE)
+        assert decision.settings.replicas == 0
+        assert condition(decision, ConditionType.SCALING_ACTIVE).reason is Reason.SCALED_TO_ZERO
+
+    def test_a_changed_spec_replicas_restarts_from_that_size_once(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        loop.policy = replace(POLICY, replicas=replace(POLICY.replicas, manual=6))
+        assert loop.tick().settings.replicas == 6
+        assert loop.ticks(60).settings.replicas < 6
+
+
+class TestModes:
+    def test_recommend_computes_and_does_not_act(self) -> None:
+        modes = {
+            "replicas": replace(POLICY.replicas, mode=Mode.RECOMMEND, manual=2),
+            "workers": replace(POLICY.workers, mode=Mode.RECOMMEND),
+        }
+        loop = Loop(replace(POLICY, **modes))
+        loop.ticks(20)
+        decision = loop.tick(**SPIKE)
+        assert (decision.settings.replicas, decision.settings.workers) == (2, 4)
+        assert decision.recommended.replicas > 2
+
+    def test_off_renders_initial_or_nothing(self) -> None:
+        policy = replace(
+            POLICY,
+            workers=replace(POLICY.workers, mode=Mode.OFF),
+            cache=replace(POLICY.cache, mode=Mode.OFF),
+            breaker=replace(POLICY.breaker, mode=Mode.OFF, wait_duration_in_open_state_seconds=Range(5, 300)),
+        )
+        settings = Loop(policy).tick(**SPIKE).settings
+        assert settings.workers == 4
+        assert settings.cache == Cache(None, 600)
+        assert settings.breaker == Breaker(failure_rate_threshold_percent=50)
+
+    def test_manual_replicas_are_law(self) -> None:
+        loop = Loop(replace(POLICY, replicas=replace(POLICY.replicas, mode=Mode.OFF, manual=7)))
+        assert loop.tick(**SPIKE).settings.replicas == 7
+
+    def test_adopting_without_auto_leaves_the_size_until_the_resource_names_one(self) -> None:
+        manual = replace(POLICY.replicas, mode=Mode.RECOMMEND, manual=1)
+        adopted = replace(TARGET, replicas=5, ready_replicas=5, adopted=True)
+        loop = Loop(replace(POLICY, replicas=manual), adopted)
+        assert loop.ticks(5).settings.replicas == 5
+        loop.policy = replace(POLICY, replicas=replace(manual, manual=3))
+        assert loop.tick().settings.replicas == 3
+        assert loop.tick().settings.replicas == 3
+
+    def test_a_pause_of_scale_in_does_not_stop_memory_relief(self) -> None:
+        loop = Loop(replace(POLICY, paused_scale_in=True))
+        loop.ticks(20)
+        decision = loop.tick(memory_max_bytes=850.0 * MEBIBYTE, cache_bytes=180.0 * MEBIBYTE)
+        assert decision.settings.cache.max_bytes is not None
+        assert decision.settings.cache.max_bytes < 180 * MEBIBYTE
+
+    def test_a_conflict_leaves_replicas_to_the_other(self) -> None:
+        loop = Loop(target=replace(TARGET, conflict=True))
+        assert loop.ticks(10, **SPIKE).settings.replicas == 2
+
+    def test_a_pause_stops_everything(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        before = loop.decisions[-1].settings
+        loop.policy = replace(POLICY, paused_scale_in=True, paused_scale_out=True)
+        assert loop.ticks(5, **SPIKE).settings == before
+        assert loop.tick(memory_max_bytes=2000.0 * MEBIBYTE).settings == before
+
+    def test_a_pause_of_one_direction_leaves_the_other(self) -> None:
+        loop = Loop(replace(without_hold(), paused_scale_in=True))
+        loop.ticks(20)
+        high = loop.tick(**SPIKE).settings.replicas
+        assert high > 2
+        assert loop.ticks(60).settings.replicas == high
+        loop.policy = replace(without_hold(), paused_scale_out=True)
+        low = loop.ticks(60).settings.replicas
+        assert low < high
+        assert loop.tick(**SPIKE).settings.replicas == low
+
+
+class TestPodsOnTheirWay:
+    def test_pods_that_do_not_come_stop_the_growth(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        waiting = Pod("p3", created_at=loop.now, problem="Unschedulable: 0/3 nodes are available")
+        loop.target = replace(TARGET, replicas=3, ready_replicas=2, pods=(waiting,))
+        decision = loop.tick(**(SPIKE | {"queue_depth": 100.0}))
+        assert decision.settings.replicas == 3
+        assert condition(decision, ConditionType.STALLED).reason is Reason.PODS_NOT_COMING
+
+    def test_start_up_is_learned_from_pods(self) -> None:
+        loop = Loop()
+        loop.target = replace(TARGET, pods=(Pod("a", START, START + 90),))
+        assert loop.tick().memory.learned.start_up_seconds == 60
+
+    def test_an_unreachable_latency_is_said_and_scales_nothing(self) -> None:
+        objectives = replace(POLICY.objectives, latency=replace(POLICY.objectives.queue_wait, target_seconds=2.0))
+        loop = Loop(replace(POLICY, objectives=objectives))
+        decision = loop.ticks(30, latency=9.0, queue_wait=0.01)
+        assert condition(decision, ConditionType.OBJECTIVE_UNREACHABLE).status is True
+        assert decision.settings.replicas <= 2
