@@ -179,7 +179,9 @@ def test_unknown_demand_never_lowers_capacity(
 ) -> None:
     last, policy, target, observation, _, now = story[-1]
     target = replace(target, replicas=last.settings.replicas, conflict=False)
-    lost = {n: s for n, s in observation.signals.items() if n is not SignalName.MEMORY_MAX_BYTES}
+    lost: dict[SignalName, Signal] = {
+        n: s for n, s in observation.signals.items() if n is not SignalName.MEMORY_MAX_BYTES
+    }
     for name in (SignalName.IN_FLIGHT, SignalName.QUEUE_DEPTH, SignalName.REQUEST_RATE_60):
         lost[name] = Signal(None, health)
     for _ in range(3):
@@ -203,14 +205,14 @@ def test_capacity_is_monotone_in_demand(
     """From equal memory, more work in the system never gets fewer workers in all."""
 
     def capacity(in_flight: float, queued: float) -> int:
-        fresh = {
+        fresh: dict[SignalName, float] = {
             SignalName.IN_FLIGHT: in_flight,
             SignalName.QUEUE_DEPTH: queued,
             SignalName.REQUEST_RATE_60: 3.0,
             SignalName.SERVICE_TIME: 4.0,
             SignalName.WORKER_LIMIT: 4.0,
         }
-        seen = Observation(START, {n: Signal(v, Health.FRESH, START) for n, v in fresh.items()})
+        seen = Observation(START, {SignalName(n): Signal(v, Health.FRESH, START) for n, v in fresh.items()})
         memory = Memory(known_since=START - 1000, manual_replicas=1, decided_at=START - 15)
         decision = decide(policy, Target(replicas, replicas), seen, memory, START)
         return decision.settings.replicas * (decision.settings.workers or 1)

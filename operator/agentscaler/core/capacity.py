@@ -45,8 +45,8 @@ def safe_workers(s: Situation, cache_bytes: float) -> int:
         most = min(most, fits if s.law.learned else max(fits, s.workers_in_force or 0))
     cores, busy = s.value(SignalName.CPU_CORES), s.value(SignalName.IN_FLIGHT)
     if s.target.cpu_limit_cores and cores and busy and busy >= 1:
-        fits = CPU_SHARE * s.target.cpu_limit_cores * busy / cores
-        most = min(most, int(max(min(fits, most), s.workers_in_force or 0)))
+        feeds = CPU_SHARE * s.target.cpu_limit_cores * busy / cores
+        most = min(most, int(max(min(feeds, most), s.workers_in_force or 0)))
     if s.memory.worker_cap is not None:
         most = min(most, s.memory.worker_cap)
     return max(s.policy.workers.min, most)
