@@ -8,6 +8,7 @@ import socket
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.case import Event
@@ -60,7 +61,7 @@ class Events:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{record.name}.", "namespace": record.namespace},
+            "metadata": {"name": f"{record.name}.{uuid4().hex[:16]}", "namespace": record.namespace},
             "eventTime": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "agentscaler.dev/operator",
             "reportingInstance": self._instance,
