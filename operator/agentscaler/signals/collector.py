@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -12,7 +13,7 @@ from agentscaler.frameworks.preset import Preset
 from agentscaler.signals import distribution
 from agentscaler.signals.endpoint import Endpoint
 from agentscaler.signals.errors import QueryError, UnknownServer
-from agentscaler.signals.history import History
+from agentscaler.signals.history import Past
 from agentscaler.signals.plan import Plan, Query, plan
 from agentscaler.signals.prometheus import Answer, PrometheusClient
 from agentscaler.signals.promql import OBJECT
@@ -26,8 +27,35 @@ SOON_SECONDS: Final = 10.0
 """The same while no object has a distribution yet."""
 FORGOTTEN_SECONDS: Final = 300.0
 """Age from which slow results are no longer used."""
+GONE_SECONDS: Final = 900.0
+"""An object that was not asked for during this time takes part in no query; the longest interval is 300 s."""
 HISTORY_TIMEOUT_FACTOR: Final = 4.0
 """Range queries are asked once after a start and may take this many times longer."""
+
+
+class _Group:
+    """The objects of one (server, preset), and what is kept from tick to tick."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.slow: dict[Query, Slow] = {}
+        self._seen: dict[str, tuple[SignalRequest, float]] = {}
+
+    @property
+    def requests(self) -> list[SignalRequest]:
+        return [request for request, _ in self._seen.values()]
+
+    def saw(self, requests: Sequence[SignalRequest], clock: float) -> bool:
+        """Note the objects of a tick; whether the plan has to change."""
+        changed = False
+        for request in requests:
+            known = self._seen.get(request.uid)
+            changed = changed or known is None or known[0] != request
+            self._seen[request.uid] = (request, clock)
+        gone = [uid for uid, (_, at) in self._seen.items() if clock - at > GONE_SECONDS]
+        for uid in gone:
+            del self._seen[uid]
+        return changed or bool(gone)
 
 
 class Collector:
@@ -52,8 +80,7 @@ class Collector:
         self._presets = presets
         self._clock = clock
         self._endpoints = {name: Endpoint(server, clock) for name, server in servers.items()}
-        self._plans: dict[tuple[str, str], tuple[tuple[SignalRequest, ...], Plan]] = {}
-        self._slow: dict[tuple[str, str], dict[Query, Slow]] = {}
+        self._groups: dict[tuple[str, str], _Group] = {}
         self.last_tick_queries: dict[tuple[str, str], int] = {}
 
     @property
@@ -93,7 +120,7 @@ class Collector:
 
     async def history(
         self, requests: Sequence[SignalRequest], now: float, seconds: int = 600, step_seconds: int = 15
-    ) -> dict[str, tuple[Observation, ...]]:
+    ) -> Mapping[str, tuple[Observation, ...]]:
         """What was observed before, out of Prometheus, to fill the windows after a start.
 
         Args:
@@ -104,17 +131,22 @@ class Collector:
 
         Returns:
             By uid, oldest first; empty for objects whose server does not answer. Only demand, load and memory
-            signals are in it, and only where they were fresh at that time.
+            signals are in it, and only where they were fresh at that time. Each lookup makes the value anew.
         """
         groups, unknown = self._grouped(requests, now)
-        past: dict[str, tuple[Observation, ...]] = dict.fromkeys(unknown, ())
+        parts: list[Mapping[str, tuple[Observation, ...]]] = [dict.fromkeys(unknown, ())]
         for key, members in groups.items():
             endpoint = self._endpoints[key[0]]
-            history = History(self._plan(key, members), now - seconds, now, step_seconds)
-            calls = [(text, history.call(text)) for text in history.queries]
-            answers = await endpoint.ask(calls, endpoint.server.timeout_seconds * HISTORY_TIMEOUT_FACTOR)
-            past |= await asyncio.to_thread(history.observations, members, answers)
-        return past
+            made = self._plan(key, members)
+            past = Past(made, members, start=now - seconds, end=now, step_seconds=step_seconds)
+            parts.append(past)
+            for query in past.queries:  # one after the other: the answers are large
+                timeout_seconds = endpoint.server.timeout_seconds * HISTORY_TIMEOUT_FACTOR
+                (answer,) = await endpoint.ask([(query.promql, past.call(query))], timeout_seconds)
+                if isinstance(answer, QueryError):
+                    continue
+                await asyncio.to_thread(past.take, query, answer)
+        return ChainMap(*(dict(parts[0]), *parts[1:]))  # type: ignore[arg-type]  # it is read only
 
     async def pods_in_flight(  # noqa: PLR0917 (the callers' order)
         self,
@@ -188,18 +220,19 @@ class Collector:
         return groups, unknown
 
     def _plan(self, key: tuple[str, str], requests: Sequence[SignalRequest]) -> Plan:
-        known = self._plans.get(key)
-        if known is None or known[0] != tuple(requests):
-            made = plan(self._endpoints[key[0]].server, self._presets[key[1]].metrics, requests)
-            known = self._plans[key] = (tuple(requests), made)
-        return known[1]
+        """The plan of all objects seen lately: not all are due in each tick, and queries must not change with them."""
+        group = self._groups.setdefault(key, _Group())
+        if group.saw(requests, self._clock()) or group.plan is None:
+            server, preset = self._endpoints[key[0]].server, self._presets[key[1]]
+            group.plan = plan(server, preset.metrics, group.requests)
+        return group.plan
 
     async def _collect_group(
         self, key: tuple[str, str], requests: Sequence[SignalRequest], now: float
     ) -> dict[str, Observation]:
         made = self._plan(key, requests)
         endpoint = self._endpoints[key[0]]
-        slow = self._slow.setdefault(key, {})
+        slow = self._groups[key].slow
         for query in [query for query in slow if query not in made.slow]:
             del slow[query]
         clock = self._clock()

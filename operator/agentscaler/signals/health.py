@@ -10,6 +10,7 @@ from typing import Final
 from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.signals.errors import QueryError
+from agentscaler.signals.plan import PRESET
 from agentscaler.signals.readings import Kind, Reading
 
 ENOUGH: Final = 100
@@ -100,11 +101,14 @@ def read(view: View, readings: tuple[Reading, ...]) -> tuple[dict[SignalName, Si
     """
     signals: dict[SignalName, Signal] = {}
     problems: list[tuple[str, str]] = []
-    same: dict[Signal, Signal] = {}
+    wrong, _, observed_at = view.state(PRESET)
+    preset, fresh = view.rows[0], Health.FRESH
     for reading in readings:
-        signal = _read(view, reading, problems)
-        # Most objects at rest have many equal signals: one value each keeps a tick of many objects small.
-        signals[reading.signal] = same.setdefault(signal, signal)
+        value = preset.get(reading.row) if reading.simple and wrong is None else None
+        if value is not None and 0 <= value <= reading.most:  # almost all signals of almost all objects; not NaN
+            signals[reading.signal] = Signal(value, fresh, observed_at, reading.note)
+        else:
+            signals[reading.signal] = _read(view, reading, problems)
     return signals, problems
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isfinite
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite, nan
 from typing import Final
 
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.frameworks.preset import Metrics
 from agentscaler.signals import templates
 from agentscaler.signals.endpoint import Call
-from agentscaler.signals.errors import QueryError
-from agentscaler.signals.plan import Plan
+from agentscaler.signals.plan import Plan, Query
 from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL, Dialect, union
 from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.templates import Item, Wanted
-from agentscaler.signals.tick import MALFORMED
+from agentscaler.signals.tick import MALFORMED, Key
 
+ROWS_IN_QUERY: Final = 3
+"""Few, since an answer holds a point for each step of each object."""
 _RATES: Final = frozenset(
     {
         SignalName.REQUEST_RATE_60,
@@ -32,86 +34,108 @@ _RATES: Final = frozenset(
 _MEMORY: Final = frozenset({SignalName.MEMORY_MAX_BYTES, SignalName.MEMORY_MEAN_BYTES})
 
 
-class History:
-    """Range queries of one plan, from `start` to `end` (Unix seconds)."""
+class Past(Mapping[str, tuple[Observation, ...]]):
+    """Observations by uid, oldest first, made when they are asked for: those of all objects at once are large.
 
-    def __init__(self, made: Plan, start: float, end: float, step_seconds: int) -> None:
+    Args:
+        made: The plan that holds the requests.
+        requests: The objects.
+        start: First evaluation time, Unix seconds.
+        end: Last one.
+        step_seconds: Between two.
+    """
+
+    def __init__(
+        self, made: Plan, requests: Sequence[SignalRequest], *, start: float, end: float, step_seconds: int
+    ) -> None:
         self._plan = made
+        self._requests = {request.uid: request for request in requests}
+        self._keys = {(request.namespace, request.workload) for request in requests}
         self._start, self._end, self._step = start, end, step_seconds
-        scopes = [(0, _families(made.preset, made.dialect))]
-        for own in made.own.values():
-            if own.error is None:
-                families = _families(own.metrics, made.dialect)
-                chosen = [item for family in families for item in family if item.row in own.sources]
-                scopes.append((own.scope, [chosen]))
-        self._scopes: list[int] = []
-        self.queries: list[str] = []
-        for scope, families in scopes:
-            for family in families:
-                if family:
-                    self._scopes.append(scope)
-                    self.queries.append(union([item.tagged for item in family]))
+        self._steps = int((end - start) // step_seconds) + 1
+        self._samples: dict[tuple[int, Key], dict[SignalName, array[float]]] = {}
+        self.queries = self._queries()
 
-    def call(self, text: str) -> Call:
+    def call(self, query: Query) -> Call:
         """How the endpoint sends one of `queries`."""
-        return lambda client, timeout_seconds: client.range(text, self._start, self._end, self._step, timeout_seconds)
+        return lambda client, timeout_seconds: client.range(
+            query.promql, self._start, self._end, self._step, timeout_seconds
+        )
 
-    def observations(
-        self, requests: Sequence[SignalRequest], answers: Sequence[Answer | QueryError]
-    ) -> dict[str, tuple[Observation, ...]]:
-        """Observations by uid, oldest first."""
-        samples: dict[int, dict[tuple[str, str], dict[SignalName, dict[float, float]]]] = {}
+    def take(self, query: Query, answer: Answer) -> None:
+        """Keep the samples of one answer. What is partial is unknown there, as in any tick."""
+        if answer.partial:
+            return
         namespace = self._plan.dialect.server.namespace_label
-        wanted = {(request.namespace, request.workload) for request in requests}
-        for scope, answer in zip(self._scopes, answers, strict=True):
-            if isinstance(answer, QueryError) or answer.partial:
-                continue  # what is missing here is unknown there, as in any tick
-            for row in answer.result:
-                try:
-                    labels = row["metric"]
-                    key = (labels.get(namespace, ""), labels.get(OBJECT, ""))
-                    name = SignalName(labels[SIGNAL])
-                    points = {float(at): float(value) for at, value in row["values"] if isfinite(float(value))}
-                except MALFORMED:
-                    continue
-                if key in wanted:
-                    samples.setdefault(scope, {}).setdefault(key, {})[name] = points
-        return {request.uid: self._of(request, samples) for request in requests}
+        for row in answer.result:
+            try:
+                labels = row["metric"]
+                key = (labels.get(namespace, ""), labels.get(OBJECT, ""))
+                if key in self._keys:
+                    series = self._samples.setdefault((query.scope, key), {})
+                    series[SignalName(labels[SIGNAL])] = self._points(row["values"])
+            except MALFORMED:
+                continue
 
-    def _of(
-        self,
-        request: SignalRequest,
-        samples: dict[int, dict[tuple[str, str], dict[SignalName, dict[float, float]]]],
-    ) -> tuple[Observation, ...]:
+    def __getitem__(self, uid: str) -> tuple[Observation, ...]:
+        request = self._requests[uid]
         key = (request.namespace, request.workload)
-        signals = dict(samples.get(0, {}).get(key, {}))
+        series = dict(self._samples.get((0, key), {}))
         if request.overrides:
             own = self._plan.own[request.overrides]
-            signals = {name: points for name, points in signals.items() if name not in own.sources}
-            signals |= samples.get(own.scope, {}).get(key, {})
-        times = sorted({at for points in signals.values() for at in points})
-        in_flight = signals.get(SignalName.IN_FLIGHT)
-        observations: list[Observation] = []
-        for at in times:
-            values: dict[SignalName, Signal] = {}
-            for name, points in signals.items():
-                # A rate outlives its series by its window: it counts only where the gauge was fresh.
-                known = name in _MEMORY or in_flight is None or at in in_flight
-                if known and at in points and points[at] >= 0:
-                    values[name] = Signal(points[at], Health.FRESH, at)
+            series = {name: points for name, points in series.items() if name not in own.sources}
+            series |= self._samples.get((own.scope, key), {})
+        return tuple(self._observations(series))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._requests)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def _observations(self, series: Mapping[SignalName, array[float]]) -> Iterator[Observation]:
+        in_flight = series.get(SignalName.IN_FLIGHT)
+        for step in range(self._steps):
+            at = self._start + step * self._step
+            # A rate outlives its series by its window: it counts only where the gauge was fresh.
+            fresh = in_flight is None or isfinite(in_flight[step])
+            values = {
+                name: Signal(points[step], Health.FRESH, at)
+                for name, points in series.items()
+                if (fresh or name in _MEMORY) and isfinite(points[step]) and points[step] >= 0
+            }
             if values:
-                observations.append(Observation(at, values))
-        return tuple(observations)
+                yield Observation(at, values)
+
+    def _points(self, values: Sequence[tuple[float, str]]) -> array[float]:
+        points = array("d", [nan]) * self._steps
+        for at, value in values:
+            points[round((at - self._start) / self._step)] = float(value)
+        return points
+
+    def _queries(self) -> list[Query]:
+        items = _items(self._plan.preset, self._plan.dialect)
+        queries = [_query(0, items[first : first + ROWS_IN_QUERY]) for first in range(0, len(items), ROWS_IN_QUERY)]
+        for own in self._plan.own.values():
+            if own.error is None:
+                chosen = [item for item in _items(own.metrics, self._plan.dialect) if own.sources.get(item.row)]
+                queries += [_query(own.scope, chosen)] if chosen else []
+        return queries
 
 
-def _families(m: Metrics, d: Dialect) -> list[list[Item]]:
+def _query(scope: int, items: Sequence[Item]) -> Query:
+    return Query(scope, frozenset(item.row for item in items), union([item.tagged for item in items]))
+
+
+def _items(m: Metrics, d: Dialect) -> list[Item]:
     wanted = Wanted()
-    rates = [*templates.rates(m, d, wanted), *templates.refusals(m, d, wanted), *templates.service(m, d, wanted)]
-    return [
-        _gauges(m, d),
-        [item for item in rates if item.row in _RATES],
-        [item for item in templates.memory(m, d, wanted) if item.row in _MEMORY],
+    others = [
+        *templates.rates(m, d, wanted),
+        *templates.refusals(m, d, wanted),
+        *templates.service(m, d, wanted),
+        *templates.memory(m, d, wanted),
     ]
+    return [*_gauges(m, d), *(item for item in others if item.row in _RATES | _MEMORY)]
 
 
 def _gauges(m: Metrics, d: Dialect) -> list[Item]:

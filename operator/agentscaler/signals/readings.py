@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -14,7 +15,7 @@ from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.servers import Server
 from agentscaler.signals.templates import BUCKET_WINDOW_SECONDS, REQUEST_RATES, quantile_row, window_row
 
-_INFINITE: Final = float("inf")
+_HIGHEST: Final = sys.float_info.max
 _NOT_EXPORTED: Final = "no metric carries it: neither the framework preset nor an override names one"
 _NO_SERIES: Final = "no series"
 
@@ -42,7 +43,7 @@ class Reading:
     kind: Kind = Kind.PLAIN
     sources: tuple[str, ...] = (PRESET,)
     """What must be fresh."""
-    most: float = _INFINITE
+    most: float = _HIGHEST
     """The highest value that the signal can have."""
     count_rows: tuple[Place, ...] = ()
     """If all of these are 0 there was nothing to measure. The first one is the signal's own number of observations."""
@@ -57,6 +58,8 @@ class Reading:
     target: float | None = None
     error: QueryError | None = None
     partial: str = ""
+    simple: bool = False
+    """A value of the preset's fresh series needs no further judgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,16 @@ def readings_of(
             usual = ", ".join(f"{quantile:g}" for quantile in USUAL_QUANTILES)
             error = TooManyQueries(f"too many different quantiles of {draft.signal.value}: use one of {usual}")
         known = bool(draft.sources) if draft.scope == 1 else draft.row in asked
+        partial = partial_of(scope, draft.row)
         result.append(
             replace(
                 draft,
+                row=str(draft.row),  # plain strings are found faster
                 note=_note(server, draft, request.window_seconds),
                 absent=_NO_SERIES if known else _NOT_EXPORTED,
                 error=error,
-                partial=partial_of(scope, draft.row),
+                partial=partial,
+                simple=draft.kind is Kind.PLAIN and draft.sources == (PRESET,) and not error and not partial,
             )
         )
     return tuple(result)

@@ -70,7 +70,7 @@ def load(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
         ]
         for window in sorted({*wanted.windows, BUCKET_WINDOW_SECONDS}):
             least = d.per_pod(f"min_over_time({d.select(m.in_flight)}[{window}s])")
-            items.append(Item(window_row("busy", window), fields, d.per_object("max", least)))
+            items.append(Item(window_row("busy", window), fields, f"({d.per_object('max', least)} > 0)"))
     if m.queue_depth:
         total = d.per_object("sum", d.per_pod(d.value(m.queue_depth)))
         items.append(Item(S.QUEUE_DEPTH, frozenset({"queue_depth"}), total))
@@ -111,7 +111,7 @@ def targets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
         items += [
             Item("oldest", nothing, d.per_object("min", times)),
             Item("newest", nothing, d.per_object("max", times)),
-            Item("scrapes", nothing, d.per_object("max", scrapes)),
+            Item("scrapes", nothing, f"({d.per_object('max', scrapes)} > 1)"),
         ]
     return items
 
