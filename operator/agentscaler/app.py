@@ -7,21 +7,22 @@ import logging
 import signal
 from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
-import kopf
 from aiohttp import web
 from kubernetes.config import ConfigException
 
 from agentscaler import health, logs
 from agentscaler.frameworks.registry import PRESETS
-from agentscaler.kube import handlers, permissions
+from agentscaler.kube import permissions
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
 from agentscaler.kube.records import Records
 from agentscaler.kube.resync import CannotStart, Resync
 from agentscaler.kube.store import Store
 from agentscaler.kube.targets import Targets
+from agentscaler.kube.watch import Watch
 from agentscaler.loop import Loop
 from agentscaler.settings import OperatorSettings
 from agentscaler.signals.collector import Collector
@@ -74,9 +75,9 @@ class Operator:
         """
         self._settings = settings
         self._stack = stack
-        self._configuration = load_configuration(settings.kubeconfig)
+        configuration = load_configuration(settings.kubeconfig)
         self._api = KubeApi(
-            self._configuration, writes_per_second=settings.writes_per_second, write_burst=settings.write_burst
+            configuration, writes_per_second=settings.writes_per_second, write_burst=settings.write_burst
         )
         stack.callback(self._api.close)
         self._telemetry = Telemetry(object_metrics=settings.object_metrics)
@@ -85,6 +86,7 @@ class Operator:
         self._resync = Resync(
             self._api, self._store, settings.namespaces, settings.resync_seconds, self._telemetry.resynced
         )
+        self._watch = Watch(self._store, configuration, settings.namespaces)
         collector = Collector(settings.servers, PRESETS)
         stack.push_async_callback(collector.close)
         self._records = Records()
@@ -114,7 +116,7 @@ class Operator:
             loop = group.create_task(_essential("control loop", self._loop.run(stop), stop))
             resync = group.create_task(_essential("resync", self._resync.run(), stop))
             await asyncio.sleep(0)
-            group.create_task(_essential("watch", self._watch(stop_watch, stop), stop))
+            group.create_task(_essential("watch", self._watch.run(stop_watch, partial(_listen, stop)), stop))
             await loop
             resync.cancel()
             # Open connections are tasks that kopf would wait for.
@@ -133,7 +135,7 @@ class Operator:
             tick_seconds=self._settings.tick_seconds,
             resync_seconds=self._settings.resync_seconds,
             tried_at=lambda: self._resync.tried_at,
-            unready=lambda: self._resync.failure,
+            unready=lambda: self._resync.failure or self._watch.missing,
         )
         server = web.AppRunner(health.application(self._telemetry, probes, self._records), access_log=None)
         await server.setup()
@@ -144,20 +146,6 @@ class Operator:
             raise CannotStart(f"healthPort {self._settings.health_port}: {error.strerror or error}") from error
         logger.info("serving", extra={"port": server.addresses[0][1]})
         return server
-
-    async def _watch(self, stop_watch: asyncio.Event, stop: asyncio.Event) -> None:
-        older = asyncio.all_tasks()
-        where: dict[str, Any] = {"namespaces": self._settings.namespaces} if self._settings.namespaces else {}
-        tasks = await kopf.spawn_tasks(
-            registry=handlers.registry(self._store, self._configuration),
-            settings=handlers.settings(),
-            stop_flag=stop_watch,
-            clusterwide=not where,
-            **where,
-        )
-        # kopf listens to signals itself and would end before the loop has finished its writes.
-        _listen(stop)
-        await kopf.run_tasks(tasks, ignored=older)
 
 
 def _listen(stop: asyncio.Event) -> None:

@@ -5,6 +5,8 @@ No timer, daemon, index, finalizer or change handler: each of them costs CPU for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import kopf
@@ -85,6 +87,15 @@ def registry(store: Store, configuration: client.Configuration) -> kopf.Operator
     return handlers
 
 
+class Backoffs:
+    """Pauses between attempts to reach the API server, in seconds, without end: an outage is no reason to die."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Rising to ten seconds."""
+        yield from (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+        yield from repeat(10.0)
+
+
 def settings() -> kopf.OperatorSettings:
     """Settings of kopf: no writes, no scans, no peering, small pages, no task per idle object."""
     chosen = kopf.OperatorSettings()
@@ -99,4 +110,5 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 300
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 5
+    chosen.networking.error_backoffs = Backoffs()
     return chosen

@@ -33,7 +33,6 @@ class Resource:
 AGENT_DEPLOYMENTS = Resource("agentscaler.dev", "v1alpha1", "agentdeployments")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
-EVENTS = Resource("", "v1", "events")
 HORIZONTAL_POD_AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers")
 PODS = Resource("", "v1", "pods")
 REPLICA_SETS = Resource("apps", "v1", "replicasets")

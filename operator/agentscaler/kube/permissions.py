@@ -37,7 +37,7 @@ RULES: Final = (
     Rule("apps", "replicasets", ("list",)),
     Rule("", "configmaps", ("get", "list", "create", "patch")),
     Rule("", "pods", ("list", "patch")),
-    Rule("", "events", ("create",), required=False, why="nothing is told by events"),
+    Rule("events.k8s.io", "events", ("create",), required=False, why="nothing is told by events"),
     Rule("autoscaling", "horizontalpodautoscalers", ("list",), required=False, why="HPAs on a target are not seen"),
     Rule("keda.sh", "scaledobjects", ("list",), required=False, why="ScaledObjects on a target are not seen"),
 )
