@@ -238,6 +238,7 @@ async def test_an_adopted_deployment_is_checked(world: World) -> None:
     live = (await eventually(world.live, lambda seen: seen["mine"].deployment is not None, "the target"))["mine"]
     assert live.deployment is not None
     assert (live.container, live.settings_mounted, live.problems) == ("web", True, ())
+    assert live.target(restart_delivery=False).adopted
     assert (live.deployment.owned, live.deployment.replicas, live.deployment.container_limits["web"].memory_bytes) == (
         False,
         3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentscaler.api.conditions import Reason
@@ -85,23 +85,27 @@ class _Seen:
     """What stood at the last look."""
 
     deployment: str
+    generation: int
     replicas: int
-    latest: Mapping[tuple[str, bool], float]
-    """Newest time of each (manager, through `/scale`)."""
     writes: tuple[tuple[str, float], ...] = ()
-    """Foreign writes within the window."""
+    """(manager, time) of foreign writes within the window."""
 
 
 class ForeignWriters:
     """Who wrote the replicas of which Deployment lately.
 
-    A field has one owner at a time: while a foreign manager's entry stands, its value is the live one. An entry made by
-    `/scale` moves its time with each such write; one of a whole object moves with any field, so that it counts only
-    when the size has changed as well. What stood when a Deployment was first seen is the baseline.
+    A field belongs to whoever wrote its live value. A size that is neither the one seen before nor the one that we
+    ordered, and belongs to somebody else, is a foreign write; its time is when it was seen, since the API server keeps
+    none for writes through `/scale`. What stood when a Deployment was first seen counts for nothing.
     """
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
+
+    def scaled(self, uid: str, replicas: int) -> None:
+        """We have written a size ourselves: one that differs at the next look is somebody else's."""
+        if uid in self._seen:
+            self._seen[uid] = replace(self._seen[uid], replicas=replicas)
 
     def conflict(self, uid: str, facts: DeploymentFacts, now: float) -> ConflictFacts | None:
         """Take in what is live; two foreign writes within the window are a conflict, one is not.
@@ -111,21 +115,20 @@ class ForeignWriters:
             facts: Its Deployment as it is.
             now: Unix seconds.
         """
-        foreign = [writer for writer in facts.scale_writers if writer.manager not in OUR_MANAGERS]
-        latest = {(writer.manager, writer.subresource): writer.at for writer in foreign}
         known = self._seen.get(uid)
         if known is None or known.deployment != facts.uid:
-            self._seen[uid] = _Seen(facts.uid, facts.replicas, latest)
+            self._seen[uid] = _Seen(facts.uid, facts.generation, facts.replicas)
             return None
-        resized = known.replicas != facts.replicas
-        fresh = [
-            (writer.manager, writer.at)
-            for writer in foreign
-            if writer.at > known.latest.get((writer.manager, writer.subresource), 0.0)
-            and (writer.subresource or resized)
-        ]
-        writes = tuple(write for write in (*known.writes, *fresh) if write[1] > now - FOREIGN_WINDOW_SECONDS)
-        self._seen[uid] = _Seen(facts.uid, facts.replicas, {**known.latest, **latest}, writes)
+        foreign = sorted(set(facts.scale_writers) - OUR_MANAGERS)
+        writes = tuple(write for write in known.writes if write[1] > now - FOREIGN_WINDOW_SECONDS)
+        if facts.generation <= known.generation:
+            # Nothing was written since, or the LIST is older than our own last write.
+            known = replace(known, writes=writes)
+        else:
+            if foreign and facts.replicas != known.replicas:
+                writes += ((" and ".join(foreign), now),)
+            known = _Seen(facts.uid, facts.generation, facts.replicas, writes)
+        self._seen[uid] = known
         if len(writes) < 2:
             return None
         managers = " and ".join(sorted({manager for manager, _ in writes}))

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from agentscaler.kube.live import ConfigMapFacts, DeploymentFacts, Limits, PodFacts, ScaleWriter
+from agentscaler.kube.live import ConfigMapFacts, DeploymentFacts, Limits, PodFacts
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS
 from agentscaler.kube.store import unix_seconds
 from agentscaler.kube.workload import (
@@ -194,13 +194,12 @@ def _mounts(pod_spec: Body) -> Iterator[tuple[str, str]]:
                 yield container["name"], config_map
 
 
-def _scale_writers(managed_fields: Iterable[Body]) -> Iterator[ScaleWriter]:
+def _scale_writers(managed_fields: Iterable[Body]) -> Iterator[str]:
+    # Entries made through `/scale` carry no time, so that only the value tells of a new write.
     for entry in managed_fields:
-        subresource = entry.get("subresource", "")
         owned = ((entry.get("fieldsV1") or {}).get("f:spec") or {}).keys()
-        if subresource in {"", "scale"} and "f:replicas" in owned:
-            at = unix_seconds(entry.get("time")) or 0.0
-            yield ScaleWriter(entry.get("manager", "unknown"), at, subresource == "scale")
+        if entry.get("subresource", "") in {"", "scale"} and "f:replicas" in owned:
+            yield str(entry.get("manager", "unknown"))
 
 
 def _deployment_failure(conditions: Iterable[Body]) -> str:

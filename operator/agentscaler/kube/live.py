@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from agentscaler.api.conditions import Condition, Reason
 from agentscaler.core.target import Pod, Target
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +15,6 @@ class Limits:
 
     memory_bytes: int | None = None
     cpu_cores: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleWriter:
-    """Who wrote `spec.replicas`, and when (Unix seconds, whole ones: the API server keeps no more)."""
-
-    manager: str
-    at: float
-    subresource: bool
-    """Through `/scale`; else by writing the whole object, whose time then moves with any of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +58,8 @@ class DeploymentFacts:
     container_limits: Mapping[str, Limits]
     mounts: frozenset[tuple[str, str]]
     """(container, ConfigMap that it mounts)."""
-    scale_writers: tuple[ScaleWriter, ...]
+    scale_writers: tuple[str, ...]
+    """Field managers that own `spec.replicas`: who wrote its live value."""
     termination_grace_period_seconds: int
     failure: str = ""
     """Why the Deployment cannot make pods (quota, admission), or `ProgressDeadlineExceeded`; else empty."""
@@ -125,7 +113,8 @@ class PodFacts:
     """Why it does not come; empty when nothing is known to be wrong."""
     deletion_cost: int | None
     """Annotation `controller.kubernetes.io/pod-deletion-cost`."""
-    annotations: Mapping[str, str] = _NOTHING
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those of ours."""
     resource_version: str = ""
     template_hash: str = ""
     """Label `pod-template-hash`."""
@@ -158,6 +147,8 @@ class Live:
     """The container whose limits and settings volume count."""
     settings_mounted: bool = False
     """Whether that container mounts the ConfigMap with the settings."""
+    adopted: bool = False
+    """The Deployment is somebody else's by the user's will."""
     known: bool = True
 
     @property
@@ -177,7 +168,9 @@ class Live:
         """
         deployment = self.deployment
         if deployment is None:
-            return Target(0, 0, restart_delivery=restart_delivery, conflict=self.conflict is not None)
+            return Target(
+                0, 0, restart_delivery=restart_delivery, adopted=self.adopted, conflict=self.conflict is not None
+            )
         limits = deployment.container_limits.get(self.container, Limits())
         return Target(
             replicas=deployment.replicas,
@@ -187,5 +180,6 @@ class Live:
             cpu_limit_cores=limits.cpu_cores,
             pods=tuple(pod.pod() for pod in self.pods if pod.current and not pod.terminating),
             restart_delivery=restart_delivery,
+            adopted=self.adopted,
             conflict=self.conflict is not None,
         )

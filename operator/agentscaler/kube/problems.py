@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agentscaler.api.conditions import Condition, ConditionType, Reason
 from agentscaler.kube.errors import Forbidden, KubeError
@@ -11,10 +11,11 @@ from agentscaler.kube.store import Record
 from agentscaler.kube.workload import settings_name
 
 
-def unreadable(error: KubeError) -> Condition:
+def unreadable(errors: Sequence[KubeError]) -> Condition:
     """The target cannot be read: nothing is known of it."""
-    reason = Reason.FORBIDDEN if isinstance(error, Forbidden) else Reason.TARGET_UNAVAILABLE
-    return Condition(ConditionType.ABLE_TO_SCALE, None, reason, str(error))
+    forbidden = any(isinstance(error, Forbidden) for error in errors)
+    reason = Reason.FORBIDDEN if forbidden else Reason.TARGET_UNAVAILABLE
+    return Condition(ConditionType.ABLE_TO_SCALE, None, reason, "; ".join(dict.fromkeys(map(str, errors))))
 
 
 def blind(message: str) -> Condition:

@@ -14,7 +14,7 @@ from agentscaler.kube.conflicts import Autoscalers, ForeignWriters, autoscaler_c
 from agentscaler.kube.errors import KubeError
 from agentscaler.kube.facts import config_map_facts, deployment_facts
 from agentscaler.kube.live import ConfigMapFacts, ConflictFacts, DeploymentFacts, Live
-from agentscaler.kube.paths import CONFIG_MAPS, DEPLOYMENTS
+from agentscaler.kube.paths import CONFIG_MAPS, DEPLOYMENTS, Resource
 from agentscaler.kube.pods import Pods
 from agentscaler.kube.problems import blind, problems, unreadable
 from agentscaler.kube.store import Record
@@ -34,14 +34,16 @@ class _Found:
     deployments: dict[Key, DeploymentFacts] = field(default_factory=dict)
     adopted: dict[Key, DeploymentFacts] = field(default_factory=dict)
     config_maps: dict[Key, ConfigMapFacts] = field(default_factory=dict)
-    failures: dict[tuple[bool, str], KubeError] = field(default_factory=dict)
-    """By whether it was a LIST of adopted targets, and its namespace (empty: all)."""
+    failures: dict[tuple[bool, str, str], KubeError] = field(default_factory=dict)
+    """By whether it was a LIST of adopted targets, its namespace (empty: all), and its kind."""
 
-    def failure(self, record: Record) -> KubeError | None:
-        """Why nothing is known of an object."""
-        kinds = (False, True) if record.adopts else (False,)
-        places = [(kind, place) for kind in kinds for place in ("", record.namespace)]
-        return next((self.failures[place] for place in places if place in self.failures), None)
+    def failed(self, record: Record) -> list[KubeError]:
+        """Why nothing is known of an object; empty when all was read."""
+        return [
+            error
+            for (adopted, place, _), error in sorted(self.failures.items())
+            if place in {"", record.namespace} and (record.adopts or not adopted)
+        ]
 
 
 class Targets:
@@ -100,6 +102,15 @@ class Targets:
                 lives[uid] = replace(lives[uid], pods=pods[deployment.uid], pods_known=True)
         return lives
 
+    def scaled(self, uid: str, replicas: int) -> None:
+        """We have written a size ourselves: another one at the next look is somebody else's.
+
+        Args:
+            uid: Of the AgentDeployment.
+            replicas: What was written.
+        """
+        self._writers.scaled(uid, replicas)
+
     async def _read(self, records: Sequence[Record]) -> _Found:
         found = _Found()
         adopted = {(record.namespace, record.target_name) for record in records if record.adopts}
@@ -110,25 +121,22 @@ class Targets:
         keep_map = _keeper(self._last.config_maps, config_map_facts)
         keep_adopted = _keeper(self._last.adopted, deployment_facts, adopted)
 
-        async def read(path: str, selector: str, keep: Any, into: dict[Key, Any], failed: tuple[bool, str]) -> None:
+        async def read(resource: Resource, place: str, selector: str, keep: Any, into: dict[Key, Any]) -> None:
             try:
-                into.update(await self._api.list(path, label_selector=selector, keep=keep))
+                into.update(await self._api.list(resource.path(place), label_selector=selector, keep=keep))
             except KubeError as error:
-                found.failures[failed] = error
+                found.failures[into is found.adopted, place, resource.plural] = error
 
         await asyncio.gather(
             *(
-                read(resource.path(place), _OURS, keep, into, (False, place))
+                read(resource, place, _OURS, keep, into)
                 for place in self._namespaces or ("",)
                 for resource, keep, into in (
                     (DEPLOYMENTS, keep_own, found.deployments),
                     (CONFIG_MAPS, keep_map, found.config_maps),
                 )
             ),
-            *(
-                read(DEPLOYMENTS.path(place), "", keep_adopted, found.adopted, (True, place))
-                for place in sorted(places)
-            ),
+            *(read(DEPLOYMENTS, place, "", keep_adopted, found.adopted) for place in sorted(places)),
         )
         return found
 
@@ -142,9 +150,8 @@ class Targets:
     def _live(self, record: Record, found: _Found, yielding: Mapping[str, ConflictFacts], now: float) -> Live:
         if record.spec is None:
             return Live()
-        failure = found.failure(record)
-        if failure is not None:
-            return Live(known=False, problems=(unreadable(failure),))
+        if failed := found.failed(record):
+            return Live(known=False, problems=(unreadable(failed),))
         deployments = found.adopted if record.adopts else found.deployments
         deployment = deployments.get((record.namespace, record.target_name))
         if deployment is not None and deployment.owned and deployment.controller != record.uid:
@@ -163,6 +170,7 @@ class Targets:
             conflict=conflict,
             problems=(*problems(record, deployment, config_map, container), *unseen),
             container=container,
+            adopted=record.adopts,
             settings_mounted=deployment is not None and (container, settings_name(record)) in deployment.mounts,
         )
 
