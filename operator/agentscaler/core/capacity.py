@@ -106,6 +106,8 @@ def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
     """Workers per ready pod for the larger of present and coming work; never below what replicas are sized for."""
     ready = max(s.target.ready_replicas, 1)
+    if s.target.rolling_out and not demand.surge:
+        ready = max(ready, s.target.replicas)  # pods of the old ReplicaSet still serve
     return min(max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / ready)), reach)
 
 

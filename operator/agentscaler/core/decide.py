@@ -17,7 +17,7 @@ from agentscaler.core.breaker import remember_upstream, start_breaker, tune_brea
 from agentscaler.core.cache import tune_cache
 from agentscaler.core.capacity import base_workers, follow_demand, hold_peaks, needed_workers, reachable_workers, recent
 from agentscaler.core.decision import Decision, Diagnosis
-from agentscaler.core.demand import demand
+from agentscaler.core.demand import TREND_SECONDS, demand
 from agentscaler.core.diagnose import all_targets_down, diagnose
 from agentscaler.core.guards import (
     expire_credit,
@@ -92,11 +92,14 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
     current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
     in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
     slots = (in_force or 1) * max(target.ready_replicas, 1)
-    wanted = demand(policy, observation, memory.learned, now, slots=slots)
+    trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
+    wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
     knowledge = _knowledge(observation, certain=wanted.certain if wanted else None)
     known = knowledge is Knowledge.KNOWN
     memory = replace(
-        memory, known_since=(memory.known_since if memory.known_since is not None else now) if known else None
+        memory,
+        known_since=_since(memory.known_since, now) if known else None,
+        rates_since=_since(memory.rates_since, now) if known else None,
     )
     if memory.base_workers is None and memory.settings is None and reported:
         memory = replace(memory, base_workers=int(reported))
@@ -123,6 +126,10 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
         diagnosis=diagnose(policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s)),
     )
     return replace(s, memory=remember_upstream(s.memory, s))
+
+
+def _since(before: float | None, now: float) -> float:
+    return now if before is None else before
 
 
 def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:

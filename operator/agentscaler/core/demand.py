@@ -15,6 +15,8 @@ SAFETY = 1.0
 """Standard deviations of Poisson work kept free: square-root staffing (Halfin and Whitt 1981)."""
 LATE_SHARE_OF_OBJECTIVE = 0.3
 """A queue that would wait longer than this share of the objective is a surge."""
+TREND_SECONDS = 300.0
+"""The longest window that the trend looks at."""
 MOST_TREND = 2.0
 """A trend may at most double the present rate."""
 RATES = (SignalName.REQUEST_RATE_60, SignalName.REQUEST_RATE_120, SignalName.REQUEST_RATE_300)
@@ -53,8 +55,14 @@ def _at_least(observation: Observation, name: SignalName) -> tuple[float | None,
     return observation.value(name), True
 
 
-def demand(policy: Policy, observation: Observation, learned: Learned, now: float, *, slots: int) -> Demand | None:
-    """The demand, or None when the running work is not known. `slots` is the workers of all ready pods now."""
+def demand(
+    policy: Policy, observation: Observation, learned: Learned, now: float, *, slots: int, trend: bool
+) -> Demand | None:
+    """The demand, or None when the running work is not known.
+
+    `slots` is the workers of all ready pods now. `trend`: whether the longer windows are full, since a trend out of
+    less than a full window of history is wild.
+    """
     busy, busy_whole = _at_least(observation, SignalName.IN_FLIGHT)
     if busy is None:
         return None
@@ -64,7 +72,7 @@ def demand(policy: Policy, observation: Observation, learned: Learned, now: floa
     service = max(measured or learned.service_seconds, 1e-3)
 
     refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
-    rate = _rate_ahead(observation) + refused
+    rate = _rate_ahead(observation, trend=trend) + refused
     wait = queued * service / max(slots, 1)
     objective = policy.objectives.queue_wait
     target_wait = objective.target_seconds if objective else max(service, 1.0)
@@ -93,13 +101,13 @@ def demand(policy: Policy, observation: Observation, learned: Learned, now: floa
     )
 
 
-def _rate_ahead(observation: Observation) -> float:
+def _rate_ahead(observation: Observation, *, trend: bool) -> float:
     """The rate of the last minute, plus its trend where it rises: looking ahead may only add."""
     rates = [observation.value(name) for name in RATES]
     recent = next((r for r in rates if r is not None), None)
     if recent is None:
         return 0.0
-    slower = rates[-1] if rates[-1] is not None else recent
+    slower = rates[-1] if trend and rates[-1] is not None else recent
     return min(recent + max(recent - slower, 0.0) / 2, MOST_TREND * recent)
 
 

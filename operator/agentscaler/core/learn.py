@@ -11,8 +11,8 @@ from agentscaler.core.target import Target
 
 HALF_LIFE_SECONDS = 3600.0
 """Of the decayed sums: an hour holds a few load levels, and a new image is learned within a few hours."""
-TAIL_HALF_LIFE_SECONDS = 6 * 3600.0
-"""Of the worst excess over the mean law: the tail is rare, so it is forgotten slowly."""
+TAIL_HALF_LIFE_SECONDS = 3600.0
+"""Of the worst excess over the mean law (the tail)."""
 LEAST_SAMPLES = 8.0
 LEAST_SPREAD_RUNS = 0.4
 """Standard deviation of runs per pod below which a slope says nothing."""
