@@ -31,6 +31,9 @@ AT_ONCE: Final = 64
 FOLLOWED_SECONDS: Final = 180.0
 """For so long what is on its way is looked at in every tick; after that at the object's own pace."""
 
+BLOCKED_SECONDS: Final = 15
+"""Pace at which an object that cannot be decided is looked at again, if its own is slower."""
+
 log = logging.getLogger(__name__)
 
 
@@ -186,18 +189,25 @@ class Loop:
 
     async def _decide_and_act(self, watched: Watched, live: Live, observation: Observation, now: float) -> None:
         if watched.memo.is_ahead_of(live, now):
-            return  # the LIST is older than our own last write: the next tick sees it
+            watched.due.at = now  # the LIST is older than our own last write: the next tick sees it
+            return
         record, policy = watched.record, watched.policy
         case = objects.case(watched, live, observation, now, self._in_flight(watched, now))
         if case.fresh and case.decision is not None and policy is not None:
             self._telemetry.decided(str(case.decision.reason))
             self._records.add(objects.record_of(watched, case, live))
+        if watched.fresh:
+            sampled_at = observation.signal(SignalName.IN_FLIGHT).observed_at
+            pace = (
+                watched.interval_seconds
+                if case.decision is not None
+                else min(watched.interval_seconds, BLOCKED_SECONDS)
+            )
+            watched.due.decided(now, pace, sampled_at, self._tick_seconds)
         outcome = await self._actuator.act(case, watched.memo)
         watched.acted(case, outcome, now)
-        if watched.fresh:
-            interval = policy.interval_seconds if policy is not None else 15
-            sampled_at = observation.signal(SignalName.IN_FLIGHT).observed_at
-            watched.due.decided(now, interval, sampled_at, self._tick_seconds)
+        if "scale" in outcome.writes and outcome.replicas is not None:
+            self._targets.scaled(record.uid, outcome.replicas)
         self._wrote(outcome)
         if case.decision is not None:
             self._telemetry.in_force(record.namespace, record.name, case.decision.settings)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from agentscaler.core.decide import decide
 from agentscaler.core.decision import Decision
@@ -14,7 +15,7 @@ from agentscaler.core.policy import Mode, Policy
 from agentscaler.core.recall import recall
 from agentscaler.core.target import Target
 from agentscaler.frameworks import choices
-from agentscaler.frameworks.effective import DEFAULTS, effective
+from agentscaler.frameworks.effective import DEFAULTS, describe, effective
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.kube import codec, tuning, verdicts
 from agentscaler.kube.case import Case, InFlight, Outcome
@@ -39,6 +40,7 @@ class Watched:
     memo: Memo = field(default_factory=Memo)
     policy: Policy | None = None
     """None while the spec does not parse."""
+    effective: Mapping[str, Any] = field(default_factory=dict)
     request: SignalRequest | None = None
     memory: Memory | None = None
     """None until it has been recalled."""
@@ -57,6 +59,11 @@ class Watched:
     def __post_init__(self) -> None:
         self.due = Due(self.record.uid)
 
+    @property
+    def interval_seconds(self) -> int:
+        """Pace of its decisions."""
+        return self.policy.interval_seconds if self.policy is not None else DEFAULTS.interval_seconds
+
     def take(self, record: Record) -> bool:
         """Take in the record of now; whether its user has changed it, or it is new."""
         self.record = record
@@ -64,10 +71,11 @@ class Watched:
             return False
         self._generation = record.generation
         if record.spec is None:
-            self.policy = self.request = None
+            self.policy, self.effective, self.request = None, {}, None
             return True
         preset = PRESETS.get(choices.framework(record.spec))
         self.policy = effective(record.spec, preset.defaults if preset is not None else DEFAULTS)
+        self.effective = describe(record.spec, self.policy)
         self.request = _request(record, self.policy)
         return True
 
@@ -80,6 +88,9 @@ class Watched:
         waits = outcome.problem is None and bool(
             changing or self.memo.marked or self.memo.freed_at or (outcome.delivered.waiting and self.memo.touches)
         )
+        order = case.decision.settings.replicas if case.fresh and case.decision is not None else outcome.replicas
+        if deployment is not None and outcome.replicas != order and outcome.hold is None:
+            self.due.at = now  # the size moved meanwhile: decide again on what is there now
         if waits and (not self.waits or "settings" in outcome.writes or "scale" in outcome.writes):
             self.waits_since = now
         self.waits = waits
@@ -102,7 +113,18 @@ def recalled(watched: Watched, live: Live, history: tuple[Observation, ...]) -> 
 def case(watched: Watched, live: Live, observation: Observation, now: float, in_flight: InFlight) -> Case:
     """What the act side gets: with a new decision where one is due and nothing blocks it."""
     before = watched.memory or Memory()
-    made = Case(watched.record, live, watched.policy, observation, None, watched.fresh, before, now, in_flight)
+    made = Case(
+        record=watched.record,
+        live=live,
+        policy=watched.policy,
+        effective=watched.effective,
+        observation=observation,
+        decision=None,
+        fresh=watched.fresh,
+        before=before,
+        now=now,
+        in_flight=in_flight,
+    )
     if watched.policy is None or watched.memory is None or verdicts.blocked(made) is not None:
         return made
     if not watched.fresh and watched.decision is not None:

@@ -36,10 +36,11 @@ class Due:
             sampled_at: Time of its newest sample, if known.
             tick_seconds: Length of a tick.
         """
-        following = self.at + interval_seconds
         if not self._spread:
             self._spread = True
-            following = now + interval_seconds * (0.5 + (crc32(self.uid.encode()) % 1000) / 2000)
+            self.at = now + interval_seconds * (crc32(self.uid.encode()) % 1000 + 1) / 1000
+            return
+        following = self.at + interval_seconds
         age = now - sampled_at if sampled_at is not None else 0.0
         if sampled_at is not None and 1.5 * tick_seconds < age <= interval_seconds:
             # Decisions lie late after the samples: move them to just behind the next one.

@@ -11,7 +11,7 @@ from typing import Any, cast
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
-from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS
+from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, PODS, Resource
 from agentscaler.kube.records import Records
 from agentscaler.kube.store import Store
 from agentscaler.kube.targets import Targets
@@ -21,6 +21,7 @@ from agentscaler.signals.request import SignalRequest
 from agentscaler.telemetry import Telemetry
 from e2e.harness.cluster import ControlPlane
 
+EVENTS = Resource("", "v1", "events")
 MEBIBYTE = 2**20
 READS = {"get", "list", "watch"}
 TEMPLATE: dict[str, Any] = {

@@ -72,7 +72,8 @@ class Actuator:
             outcome = await self._build(case, wanted, outcome, memo)
         outcome = await self._touch(case, outcome, memo)
         outcome = await self._scale(case, decision, outcome, memo)
-        if case.fresh and decision.changed and outcome.problem is None:
+        # The very first settings are no move.
+        if case.fresh and decision.changed and outcome.problem is None and case.before.settings is not None:
             outcome = _with(outcome, Event(decision.reason, decision.summary))
         return outcome
 
@@ -108,7 +109,7 @@ class Actuator:
         if 0 < wanted < facts.replicas:
             if _more_work_per_pod_is_coming(case, outcome.delivered):
                 return _not_scaled(case, decision, outcome, Scaled(facts.replicas))
-            written, _, told = await self._status.write(case, outcome, memo)
+            written, _, told = await self._status.write(case, outcome, memo, must=True)
             outcome = replace(
                 outcome,
                 events=(*outcome.events, *told),

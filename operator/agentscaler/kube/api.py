@@ -76,6 +76,11 @@ class KubeApi:
         self._bucket = TokenBucket(writes_per_second, write_burst)
         self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
 
+    @property
+    def is_congested(self) -> bool:
+        """Whether writes have to wait for their turn: what can wait should leave it to what cannot."""
+        return self._bucket.is_empty
+
     async def get(self, path: str, **params: str | int) -> Body:
         """Read one object, or any path that answers a JSON object.
 

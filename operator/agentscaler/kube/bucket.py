@@ -21,6 +21,12 @@ class TokenBucket:
         self._filled_at = clock()
         self._paused_until = 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether a write would have to wait now."""
+        filled = self._tokens + (self._clock() - self._filled_at) * self._per_second
+        return filled < 1 or self._clock() < self._paused_until
+
     def wait_seconds(self) -> float:
         """Take one token and say how long to wait before it may be used."""
         now = self._clock()

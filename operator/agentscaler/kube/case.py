@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agentscaler.api.conditions import Condition, Reason
 from agentscaler.core.decision import Decision
@@ -25,6 +26,8 @@ class Case:
     record: Record
     live: Live
     policy: Policy | None
+    effective: Mapping[str, Any]
+    """The spec with every default filled in, for `status.effective`; empty while the spec does not parse."""
     observation: Observation
     decision: Decision | None
     """Of this tick, or the last one in a tick that only follows what is under way."""

@@ -15,7 +15,6 @@ from typing import Any, Final
 from agentscaler.core.decision import Decision, Diagnosis
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.settings import Knob, Settings
-from agentscaler.frameworks.describe import describe
 from agentscaler.kube import codec, tuning, verdicts
 from agentscaler.kube.case import Case, Outcome
 
@@ -77,19 +76,25 @@ def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         "records": old.get("records"),
         "signals": _signals(case.observation) if decision is not None else old.get("signals"),
         "memory": codec_with(outcome, fingerprint) if decision is not None else old.get("memory"),
+        "effective": case.effective,
         "lastRestartTime": _restart_time(case, outcome),
     }
     if decision is not None:
         status["diagnosis"] = str(decision.diagnosis)
         status |= _decided(case, decision, old, now)
-    if case.record.spec is not None and case.policy is not None:
-        status["effective"] = describe(case.record.spec, case.policy)
     return _within_size({key: value for key, value in status.items() if value not in (None, [], {})})
 
 
 def is_worth_a_write(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether a reader of status would learn something that is not a drifting number."""
     return _signature(new) != _signature(old)
+
+
+def is_urgent(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a change is told even while writes are scarce: a flip that matters, a move of a running service."""
+    flips = [_statuses(each) for each in (new, old)]
+    moved = new.get("lastDecision") != old.get("lastDecision") and bool(old.get("appliedGeneration"))
+    return moved or flips[0] != flips[1]
 
 
 def rfc3339(seconds: float) -> str:
@@ -129,6 +134,12 @@ def _signature(status: Mapping[str, Any]) -> list[Any]:
             )
         ),
     ]
+
+
+def _statuses(status: Mapping[str, Any]) -> dict[str, bool]:
+    """Which of the conditions that matter most hold; one that is not there yet does not hold."""
+    held = {each["type"]: each["status"] == "True" for each in status.get("conditions") or ()}
+    return {kind: held.get(kind, False) for kind in ("Ready", "Stalled", "Conflict")}
 
 
 def _class_of(health: str | None) -> str:
@@ -202,6 +213,8 @@ def _restart_time(case: Case, outcome: Outcome) -> str | None:
 
 def _within_size(status: dict[str, Any]) -> dict[str, Any]:
     """At most 8 KiB: old records go first, then the signals, then the effective values; conditions and memory stay."""
+    if _size(status) <= LARGEST_BYTES:
+        return status
     while _size(status) > LARGEST_BYTES and status.get("records"):
         status["records"] = status["records"][:-1]
     for key in ("signals", "effective", "recommended"):

@@ -28,8 +28,16 @@ class StatusWriter:
         self._api = api
         self._store = store
 
-    async def write(self, case: Case, outcome: Outcome, memo: Memo) -> tuple[bool, Problem | None, tuple[Event, ...]]:
+    async def write(
+        self, case: Case, outcome: Outcome, memo: Memo, *, must: bool = False
+    ) -> tuple[bool, Problem | None, tuple[Event, ...]]:
         """Write the status where it differs in more than drifting numbers; never raises a `KubeError`.
+
+        Args:
+            case: The object in this tick.
+            outcome: What was done.
+            memo: Notes on it.
+            must: It may not be put off, even where other writes wait for their turn.
 
         Returns:
             Whether it was written, why it could not be, and the transitions that are worth an event.
@@ -41,6 +49,8 @@ class StatusWriter:
         old = dict(record.status)
         if not status.is_worth_a_write(new, old):
             return False, None, ()
+        if self._api.is_congested and not must and not status.is_urgent(new, old):
+            return False, None, ()  # a later tick says it, together with what happens until then
         path = AGENT_DEPLOYMENTS.path(record.namespace, record.name, "status")
         # Replacing the two preconditions by themselves makes the API server check them.
         body = [
