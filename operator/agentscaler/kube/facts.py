@@ -26,8 +26,6 @@ from agentscaler.kube.workload import (
 
 Body = Mapping[str, Any]
 
-REVISION = "deployment.kubernetes.io/revision"
-
 _STUCK = {
     "CrashLoopBackOff",
     "CreateContainerConfigError",
@@ -64,11 +62,10 @@ def deployment_facts(body: Body) -> DeploymentFacts:
         updated=int(status.get("updatedReplicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
         available=int(status.get("availableReplicas") or 0),
-        revision=annotations.get(REVISION, ""),
         controller=controller,
         owned=owned,
         applied_hash=annotations.get(TEMPLATE_HASH, ""),
-        template_fingerprint=fingerprint(template) if owned else "",
+        template_fingerprint=fingerprint(template),
         restarted_for=_integer(((template.get("metadata") or {}).get("annotations") or {}).get(SETTINGS_GENERATION)),
         restarted_at=_integer(annotations.get(RESTARTED_AT)),
         selector=selector_text(spec.get("selector") or {}),

@@ -36,8 +36,6 @@ class DeploymentFacts:
     ready: int
     """Ready pods of all its ReplicaSets."""
     available: int
-    revision: str
-    """Annotation `deployment.kubernetes.io/revision`: which ReplicaSet is the current one."""
     controller: str
     """Uid of the AgentDeployment that controls it; empty without one."""
     owned: bool
@@ -45,7 +43,7 @@ class DeploymentFacts:
     applied_hash: str
     """Annotation `agentscaler.dev/template-hash`; empty without one."""
     template_fingerprint: str
-    """`workload.fingerprint` of the live pod template; empty when it is not owned."""
+    """`workload.fingerprint` of the live pod template."""
     restarted_for: int | None
     """Annotation `agentscaler.dev/settings-generation` of the pod template."""
     restarted_at: float | None

@@ -10,10 +10,10 @@ from typing import Any
 
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.errors import KubeError
-from agentscaler.kube.facts import REVISION, is_finished, pod_facts
+from agentscaler.kube.facts import is_finished, pod_facts
 from agentscaler.kube.live import DeploymentFacts, PodFacts
 from agentscaler.kube.paths import PODS, REPLICA_SETS
-from agentscaler.kube.workload import NAME_LABEL
+from agentscaler.kube.workload import NAME_LABEL, fingerprint
 
 _FEW = 3
 _HASH = "pod-template-hash"
@@ -49,7 +49,7 @@ class Pods:
             found: list[PodFacts] = sorted(pods[scope].get(key, ()), key=lambda pod: (pod.created_at, pod.name))
             if deployment.rolling_out:
                 known = dict(replica_sets[scope].get(key, ()))
-                current = known.get((deployment.uid, deployment.revision))
+                current = known.get((deployment.uid, deployment.template_fingerprint))
                 found = [replace(pod, current=pod.template_hash == current) for pod in found]
             result[deployment.uid] = tuple(found)
         return result
@@ -91,14 +91,19 @@ def _pod(body: Mapping[str, Any]) -> tuple[_Key, PodFacts] | None:
 
 
 def _replica_set(body: Mapping[str, Any]) -> tuple[_Key, tuple[tuple[str, str], str]] | None:
-    """Deployment, and what its uid and revision have for a template hash."""
+    """Deployment, and which hash stands for its uid and a template: the current one is the Deployment's own template.
+
+    The Deployment's revision would name the wrong ReplicaSet until the controller has seen a new template.
+    """
     metadata = body["metadata"]
     owner = _controller(metadata)
     if owner.get("kind") != "Deployment":
         return None
-    revision = (metadata.get("annotations") or {}).get(REVISION, "")
-    template_hash = (metadata.get("labels") or {}).get(_HASH, "")
-    return (metadata["namespace"], owner["name"]), ((owner["uid"], revision), template_hash)
+    template = body["spec"]["template"]
+    labels = dict(template["metadata"].get("labels") or {})
+    template_hash = str(labels.pop(_HASH, ""))
+    original = {**template, "metadata": {**template["metadata"], "labels": labels}}
+    return (metadata["namespace"], owner["name"]), ((owner["uid"], fingerprint(original)), template_hash)
 
 
 def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
