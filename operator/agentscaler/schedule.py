@@ -38,15 +38,15 @@ class Due:
         """
         if not self._spread:
             self._spread = True
-            self.at = now + interval_seconds * (crc32(self.uid.encode()) % 1000 + 1) / 1000
+            self.at = now + tick_seconds / 2 + interval_seconds * (crc32(self.uid.encode()) % 1000) / 1000
             return
         following = self.at + interval_seconds
+        if abs(following - now - interval_seconds) > interval_seconds / 2:
+            following = now + interval_seconds  # after a pause of the process, or a changed interval
         age = now - sampled_at if sampled_at is not None else 0.0
         if sampled_at is not None and 1.5 * tick_seconds < age <= interval_seconds:
             # Decisions lie late after the samples: move them to just behind the next one.
             following = sampled_at + interval_seconds + SAMPLE_LAG_SECONDS
-        if abs(following - now - interval_seconds) > interval_seconds / 2:
-            following = now + interval_seconds  # after a pause of the process, or a changed interval
         self.at = following
 
 
