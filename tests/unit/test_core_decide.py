@@ -165,7 +165,9 @@ class TestDependency:
         loop.ticks(40)
         began = loop.now + 5
         for _ in range(200):
-            wait = loop.tick(upstream_timeout_rate=2.0).settings.breaker.wait_duration_in_open_state_seconds
+            wait = loop.tick(
+                upstream_timeout_rate=2.0, breaker_state=2.0
+            ).settings.breaker.wait_duration_in_open_state_seconds
             assert wait is not None
             assert wait <= max(30, (loop.now - began) / 2)
         assert wait == 300
@@ -187,6 +189,31 @@ class TestDependency:
         assert workers(decision) < 10
         assert decision.settings.replicas == before
         assert workers(loop.ticks(60)) == 10
+
+    def test_time_in_the_dark_is_no_calm(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        loop.ticks(40, upstream_5xx_rate=2.0, breaker_state=2.0)
+        tight = loop.ticks(4).settings.breaker
+        for _ in range(60):
+            assert loop.tick(blind()).settings.breaker == tight
+        assert loop.ticks(20).settings.breaker == tight
+        assert loop.ticks(10).settings.breaker.failure_rate_threshold_percent == 50
+
+    def test_429s_that_fade_out_of_the_window_withdraw_nothing_more(self) -> None:
+        roomy = replace(TARGET, memory_limit_bytes=16 * 1024 * MEBIBYTE)
+        loop = Loop(replace(POLICY, workers=WorkerPolicy(min=2, max=32, initial=10)), roomy)
+        loop.ticks(40)
+        left = workers(loop.ticks(8, upstream_429_rate=2.0))
+        for rate in (1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2):
+            assert workers(loop.tick(upstream_429_rate=rate)) == left
+
+    def test_the_wait_does_not_grow_once_the_breaker_has_closed(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        loop.ticks(10, upstream_5xx_rate=2.0, breaker_state=2.0)
+        waits = loop.tick(upstream_5xx_rate=1.0).settings.breaker.wait_duration_in_open_state_seconds
+        assert loop.ticks(30, upstream_5xx_rate=0.5).settings.breaker.wait_duration_in_open_state_seconds == waits
 
 
 class TestMemory:

@@ -57,7 +57,9 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
             tight = replace(tight, failure_rate_threshold_percent=threshold.min)
         waits = breaker.wait_duration_in_open_state_seconds
         age = now - s.memory.upstream_bad_since
-        if wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
+        state = s.value(SignalName.BREAKER_STATE)
+        probing = state is None or state >= 1  # rates look back a minute: a closed breaker says that it is over
+        if probing and wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
             tight = replace(tight, wait_duration_in_open_state_seconds=min(wait.max, 2 * waits))
         return _moved(d, tight, Reason.UPSTREAM_FAILING, "the provider fails: trip early and probe seldom")
     calm = s.memory.upstream_calm_since
@@ -78,9 +80,10 @@ def _moved(d: Draft, breaker: Breaker, reason: Reason, why: str) -> Draft:
 
 
 def remember_upstream(memory: Memory, s: Situation) -> Memory:
-    """Note since when the provider fails or has been well. Unknown changes neither."""
+    """Note since when the provider fails or has been well. Unknown begins the calm anew."""
     if s.value(SignalName.UPSTREAM_5XX_RATE) is None and s.value(SignalName.BREAKER_STATE) is None:
-        return memory
+        # Time in the dark is no calm.
+        return memory if memory.upstream_calm_since is None else replace(memory, upstream_calm_since=s.now)
     if upstream_failing(s.observation) or upstream_throttled(s.observation):
         since = memory.upstream_bad_since
         return replace(memory, upstream_bad_since=s.now if since is None else since, upstream_calm_since=None)

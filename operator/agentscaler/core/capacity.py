@@ -104,9 +104,15 @@ def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
 
 
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
-    """Workers per ready pod for the larger of present and coming work; never below what replicas are sized for."""
+    """Workers per ready pod for the larger of present and coming work; never below what replicas are sized for.
+
+    In a surge the queue that is seen is old and grows on, and a slot costs nothing but memory, which `reach` respects:
+    all that are safe are opened at once.
+    """
+    if demand.surge:
+        return reach
     ready = max(s.target.ready_replicas, 1)
-    if s.target.rolling_out and not demand.surge:
+    if s.target.rolling_out:
         ready = max(ready, s.target.replicas)  # pods of the old ReplicaSet still serve
     return min(max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / ready)), reach)
 

@@ -107,7 +107,9 @@ def _rate_ahead(observation: Observation, *, trend: bool) -> float:
     recent = next((r for r in rates if r is not None), None)
     if recent is None:
         return 0.0
-    slower = rates[-1] if trend and rates[-1] is not None else recent
+    between, slower = rates[1], rates[-1]
+    if not trend or slower is None or (between is not None and recent < between):
+        return recent  # a spike that has ended still stands in the slow windows
     return min(recent + max(recent - slower, 0.0) / 2, MOST_TREND * recent)
 
 

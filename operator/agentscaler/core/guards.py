@@ -63,8 +63,10 @@ def withdraw_throttled(s: Situation, d: Draft) -> Draft:
 
 
 def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
-    """Note when workers were last withdrawn."""
+    """Note when workers were last withdrawn, and the rate of 429s."""
     withdrawn = any(step.rule == "withdraw-throttled" for step in d.steps)
+    rate = s.value(SignalName.UPSTREAM_429_RATE)
+    memory = memory if rate is None else replace(memory, throttle_rate=rate)
     return replace(memory, throttled_at=s.now) if withdrawn else memory
 
 
@@ -74,6 +76,7 @@ def _throttled(s: Situation) -> bool:
         and s.knowledge is Knowledge.KNOWN
         and s.diagnosis is Diagnosis.DEPENDENCY_BOUND
         and upstream_throttled(s.observation)
+        and (s.value(SignalName.UPSTREAM_429_RATE) or 0.0) >= s.memory.throttle_rate
     )
 
 

@@ -85,6 +85,8 @@ class Memory:
     """When memory pressure last forced a cut, or the cap last relaxed."""
     throttled_at: float = 0.0
     """When workers were last cut for 429s."""
+    throttle_rate: float = 0.0
+    """429s per second at the last tick: rates look back a minute, so only one that does not fall is news."""
     upstream_bad_since: float | None = None
     """Since when the upstream has been failing; None while it is well."""
     upstream_calm_since: float | None = None
