@@ -11,7 +11,7 @@ import pytest
 
 from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.kube.api import KubeApi
-from agentscaler.kube.conflicts import AUTOSCALERS_EVERY_SECONDS, ScaleTarget
+from agentscaler.kube.conflicts import ScaleTarget
 from agentscaler.kube.connection import load_configuration
 from agentscaler.kube.live import Live
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS
@@ -267,7 +267,6 @@ async def test_an_autoscaler_on_the_target_is_a_conflict_until_it_goes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentscaler.kube.conflicts.AUTOSCALERS_EVERY_SECONDS", 0.0)
-    assert AUTOSCALERS_EVERY_SECONDS == 30
     world.agent("one")
     await world.make("one")
     assert (await world.live())["one"].conflict is None

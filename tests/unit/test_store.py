@@ -119,19 +119,6 @@ def test_a_spec_is_parsed_once_for_each_generation() -> None:
     assert second.spec is first.spec
 
 
-def test_only_new_and_changed_specs_are_dirty() -> None:
-    store = Store()
-    store.put(body("a", 1))
-    store.put(body("b", 2))
-    assert store.take_dirty() == {"a", "b"}
-    store.put(body("a", 3, observed=1))
-    assert store.take_dirty() == frozenset()
-    store.put(body("a", 4, generation=2))
-    store.put(body("b", 5, generation=2))
-    store.delete("b")
-    assert store.take_dirty() == {"a"}
-
-
 def test_a_record_knows_its_target() -> None:
     store = Store()
     store.put(body("a", 1))

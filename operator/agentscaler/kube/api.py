@@ -96,7 +96,6 @@ class KubeApi:
         limit: int = 500,
         resource_version: str = "0",
         label_selector: str = "",
-        field_selector: str = "",
         keep: Callable[[Body], Any] | None = None,
     ) -> Listing:
         """Read a whole collection, page by page. A list that expires between two pages is begun once more, unpaged.
@@ -106,12 +105,10 @@ class KubeApi:
             limit: Objects a page.
             resource_version: "0" answers from the server's cache, which may lag a little; "" is up to date.
             label_selector: Filters at the server.
-            field_selector: Filters at the server.
             keep: What to keep of each object; None drops it. Runs in a thread.
         """
         params: dict[str, str | int] = {
             "labelSelector": label_selector,
-            "fieldSelector": field_selector,
             "resourceVersion": resource_version,
         }
         params = {key: value for key, value in params.items() if value}

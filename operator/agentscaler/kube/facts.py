@@ -74,7 +74,6 @@ def deployment_facts(body: Body) -> DeploymentFacts:
         container_limits=MappingProxyType({container["name"]: limits(container) for container in containers}),
         mounts=frozenset(_mounts(pod_spec)),
         scale_writers=tuple(_scale_writers(metadata.get("managedFields") or ())),
-        termination_grace_period_seconds=int(pod_spec.get("terminationGracePeriodSeconds", 30)),
         failure=_deployment_failure(status.get("conditions") or ()),
     )
 
@@ -83,7 +82,6 @@ def config_map_facts(body: Body) -> ConfigMapFacts:
     """Facts of a ConfigMap with settings."""
     metadata, data = body["metadata"], body.get("data") or {}
     tuning = data.get(SETTINGS_FILE)
-    generation = tuning_generation(tuning)
     owners = metadata.get("ownerReferences") or ()
     owner: Body = next((owner for owner in owners if owner.get("controller")), next(iter(owners), {}))
     return ConfigMapFacts(
@@ -91,8 +89,7 @@ def config_map_facts(body: Body) -> ConfigMapFacts:
         resource_version=metadata["resourceVersion"],
         ours=is_ours(metadata),
         tuning=tuning,
-        generation=generation,
-        broken=generation is None,
+        generation=tuning_generation(tuning),
         data=MappingProxyType(dict(data)),
         owner=owner.get("uid", ""),
     )
@@ -105,7 +102,7 @@ def pod_facts(body: Body, current_hash: str | None = None) -> PodFacts:
         body: The pod.
         current_hash: `pod-template-hash` of the current ReplicaSet; None: there is only one.
     """
-    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    metadata, status = body["metadata"], body.get("status") or {}
     annotations = metadata.get("annotations") or {}
     template_hash = (metadata.get("labels") or {}).get("pod-template-hash", "")
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
@@ -114,8 +111,6 @@ def pod_facts(body: Body, current_hash: str | None = None) -> PodFacts:
     return PodFacts(
         uid=metadata["uid"],
         name=metadata["name"],
-        ip=status.get("podIP", ""),
-        node=spec.get("nodeName", ""),
         created_at=unix_seconds(metadata.get("creationTimestamp")) or 0.0,
         ready_at=unix_seconds(ready.get("lastTransitionTime")) if is_ready else None,
         ready=is_ready,
@@ -123,8 +118,6 @@ def pod_facts(body: Body, current_hash: str | None = None) -> PodFacts:
         current=current_hash is None or template_hash == current_hash,
         problem="" if is_ready else _pod_problem(conditions, status)[:_LONGEST_PROBLEM],
         deletion_cost=_integer(annotations.get(DELETION_COST)),
-        annotations=MappingProxyType({k: v for k, v in annotations.items() if k.startswith("agentscaler.dev/")}),
-        resource_version=metadata.get("resourceVersion", ""),
         template_hash=template_hash,
     )
 

@@ -58,7 +58,6 @@ class DeploymentFacts:
     """(container, ConfigMap that it mounts)."""
     scale_writers: tuple[str, ...]
     """Field managers that own `spec.replicas`: who wrote its live value."""
-    termination_grace_period_seconds: int
     failure: str = ""
     """Why the Deployment cannot make pods (quota, admission), or `ProgressDeadlineExceeded`; else empty."""
 
@@ -85,8 +84,6 @@ class ConfigMapFacts:
     """`tuning.json` as it stands, to the byte."""
     generation: int | None
     """The generation that `tuning.json` states; None when it is missing or broken."""
-    broken: bool
-    """`tuning.json` is missing or is not a JSON object with a generation."""
     data: Mapping[str, str] = field(default_factory=dict)
     """All files."""
     owner: str = ""
@@ -99,8 +96,6 @@ class PodFacts:
 
     uid: str
     name: str
-    ip: str
-    node: str
     created_at: float
     ready_at: float | None
     ready: bool
@@ -111,9 +106,6 @@ class PodFacts:
     """Why it does not come; empty when nothing is known to be wrong."""
     deletion_cost: int | None
     """Annotation `controller.kubernetes.io/pod-deletion-cost`."""
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    """Those of ours."""
-    resource_version: str = ""
     template_hash: str = ""
     """Label `pod-template-hash`."""
 

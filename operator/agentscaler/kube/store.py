@@ -59,17 +59,18 @@ class Store:
         self.synced = False
         self._records: dict[str, Record] = {}
         self._deleted: dict[str, None] = {}
-        self._dirty: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def put(self, body: Mapping[str, Any]) -> None:
         """Take in an object as a watch event shows it, unless something newer is known."""
-        metadata = body["metadata"]
-        known = self._records.get(metadata["uid"])
-        if known is None or _version(metadata["resourceVersion"]) >= _version(known.resource_version):
-            self._take(body)
+        uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+        if uid in self._deleted:
+            return
+        known = self._records.get(uid)
+        if known is None or _version(version) >= _version(known.resource_version):
+            self._records[uid] = project(body, known)
 
     def patched(self, uid: str, body: Mapping[str, Any]) -> None:
         """Take in the API server's answer to a write of ours: it is ahead of the watch."""
@@ -79,7 +80,6 @@ class Store:
     def delete(self, uid: str) -> None:
         """Forget an object for good."""
         self._records.pop(uid, None)
-        self._dirty.discard(uid)
         self._deleted[uid] = None
         while len(self._deleted) > 10_000:
             del self._deleted[next(iter(self._deleted))]
@@ -120,22 +120,6 @@ class Store:
     def find(self, namespace: str, name: str) -> Record | None:
         """The record of a name."""
         return next((r for r in self._records.values() if r.name == name and r.namespace == namespace), None)
-
-    def take_dirty(self) -> frozenset[str]:
-        """Every uid that is new or whose spec has changed since the last call."""
-        dirty = frozenset(self._dirty)
-        self._dirty.clear()
-        return dirty
-
-    def _take(self, body: Mapping[str, Any]) -> None:
-        uid = body["metadata"]["uid"]
-        if uid in self._deleted:
-            return
-        known = self._records.get(uid)
-        record = project(body, known)
-        self._records[uid] = record
-        if known is None or known.generation != record.generation or known.deleting != record.deleting:
-            self._dirty.add(uid)
 
 
 def project(body: Mapping[str, Any], known: Record | None = None) -> Record:
