@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from agentscaler import objects, schedule
+from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.kube.actuator import Actuator
 from agentscaler.kube.api import KubeApi
@@ -123,7 +124,7 @@ class Loop:
                 [watched.record for watched in chosen],
                 now=now,
                 among=everyone,
-                pods_for={watched.record.uid for watched in chosen if watched.waits},
+                pods_for={watched.record.uid for watched in chosen if watched.followed},
             ),
             self._collect(chosen, now),
         )
@@ -146,8 +147,8 @@ class Loop:
             return None
         changed = watched.take(record)
         watched.fresh = changed or watched.due.is_now(now, self._tick_seconds)
-        followed = watched.waits and now - watched.waits_since < FOLLOWED_SECONDS
-        return watched if watched.fresh or followed else None
+        watched.followed = watched.waits and now - watched.waits_since < FOLLOWED_SECONDS
+        return watched if watched.fresh or watched.followed else None
 
     def _forget(self, alive: set[str]) -> None:
         for uid in self._watched.keys() - alive:
@@ -226,8 +227,8 @@ class Loop:
     def _wrote(self, outcome: Outcome) -> None:
         for kind in outcome.writes:
             self._telemetry.wrote(kind, "ok")
-        if outcome.problem is not None:
-            self._telemetry.wrote("blocked", str(outcome.problem.reason))
+        if outcome.problem is not None and outcome.problem.reason in {Reason.FORBIDDEN, Reason.WRITE_FAILED}:
+            self._telemetry.wrote("object", str(outcome.problem.reason))
 
     def _report(
         self, chosen: list[Watched], observations: Mapping[str, Observation], lives: Mapping[str, Live], now: float

@@ -53,6 +53,8 @@ class Watched:
     waits_since: float = 0.0
     observation: Observation | None = None
     conflict: ConflictFacts | None = None
+    followed: bool = False
+    """It waits, and not for so long that its own pace is enough."""
     task: asyncio.Task[None] | None = None
     _generation: int = -1
 
@@ -88,9 +90,8 @@ class Watched:
         waits = outcome.problem is None and bool(
             changing or self.memo.marked or self.memo.freed_at or (outcome.delivered.waiting and self.memo.touches)
         )
-        order = case.decision.settings.replicas if case.fresh and case.decision is not None else outcome.replicas
-        if deployment is not None and outcome.replicas != order and outcome.hold is None:
-            self.due.at = now  # the size moved meanwhile: decide again on what is there now
+        if outcome.missed:
+            self.due.at = now
         if waits and (not self.waits or "settings" in outcome.writes or "scale" in outcome.writes):
             self.waits_since = now
         self.waits = waits

@@ -560,3 +560,31 @@ async def test_deleting_the_object_deletes_what_it_owns(stage: Stage) -> None:
     paths = (DEPLOYMENTS.path(stage.namespace, "one"), CONFIG_MAPS.path(stage.namespace, "one-settings"))
     # The garbage collector looks for new kinds every 30 s.
     wait_until(lambda: not any(map(stage.find, paths)), 90, "what it owned gone")
+
+
+async def test_settings_without_their_label_are_taken_back(stage: Stage) -> None:
+    stage.apply()
+    await stage.settle()
+    path = CONFIG_MAPS.path(stage.namespace, "one-settings")
+    stage.merge(path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
+    stage.now += 20
+    await stage.until(
+        lambda: (stage.config_map()["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by"), "the label"
+    )
+    await stage.settle()
+
+
+async def test_a_second_adoption_goes_on_from_the_settings_of_the_first(stage: Stage) -> None:
+    volumes = [{"name": "s", "configMap": {"name": "one-settings", "optional": True}}]
+    mounted = {**TEMPLATE["spec"]["containers"][0], "volumeMounts": [{"name": "s", "mountPath": "/etc/agentscaler"}]}
+    stage.foreign_deployment("theirs", containers=[mounted], volumes=volumes)
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"}
+    stage.apply(scaleTargetRef=reference, tuning={"workers": {"min": 11, "max": 20}})
+    await stage.settle()
+    was = stage.tuning()
+    stage.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(stage.namespace, "one")).raise_for_status()
+    wait_until(lambda: stage.find(AGENT_DEPLOYMENTS.path(stage.namespace, "one")) is None, 10, "the object gone")
+    stage.start()
+    stage.apply(scaleTargetRef=reference, tuning={"workers": {"min": 11, "max": 20}})
+    await stage.settle()
+    assert stage.tuning() == was

@@ -63,6 +63,7 @@ class Actuator:
             delivered,
             decision.memory,
             problem=delivered.problem,
+            missed=delivered.missed,
             replicas=_live_replicas(case),
             writes=("settings",) if delivered.written else (),
         )
@@ -84,7 +85,8 @@ class Actuator:
             restart = built.applied and outcome.delivered.restarts
             writes = (*writes, "deployment", *(("restart",) if restart else ()))
         replicas = wanted.replicas if built.created else outcome.replicas
-        outcome = replace(outcome, problem=built.problem, created=built.created, replicas=replicas, writes=writes)
+        missed = outcome.missed or built.missed
+        outcome = replace(outcome, problem=built.problem, missed=missed, replicas=replicas, writes=writes)
         if built.restored:
             note = "the Deployment's template was changed by somebody else and was put back"
             outcome = _with(outcome, Event(Reason.RESTORED, note, warning=True, action="Restore"))
@@ -165,7 +167,7 @@ def _as_before(case: Case, condition: Condition) -> Delivered:
 
 def _more_work_per_pod_is_coming(case: Case, delivered: Delivered) -> bool:
     """Whether fewer pods are to do the work because each does more, and they do not do it yet."""
-    if not delivered.waiting or delivered.applied is None or case.decision is None:
+    if not delivered.waiting or delivered.overdue or delivered.applied is None or case.decision is None:
         return False
     before, after = case.decision.current.workers, case.decision.settings.workers
     return (
@@ -182,5 +184,10 @@ def _not_scaled(case: Case, decision: Decision, outcome: Outcome, scaled: Scaled
         manual_replicas=case.before.manual_replicas,
     )
     return replace(
-        outcome, memory=memory, problem=outcome.problem or scaled.problem, hold=scaled.hold, replicas=scaled.replicas
+        outcome,
+        memory=memory,
+        problem=outcome.problem or scaled.problem,
+        hold=scaled.hold,
+        missed=outcome.missed or (scaled.problem is None and scaled.hold is None),
+        replicas=scaled.replicas,
     )

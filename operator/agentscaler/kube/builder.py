@@ -31,6 +31,8 @@ class Built:
     problem: Problem | None = None
     created: bool = False
     applied: bool = False
+    missed: bool = False
+    """It has changed since it was read: look again at once."""
     restored: bool = False
     """The template was put back after somebody else's hand."""
 
@@ -71,7 +73,7 @@ class Builder:
             await self._apply(body, memo, case.now)
             return Built(applied=True, restored=drifted)
         except (Conflict, NotFound):
-            return Built()  # it has changed since it was read: look again
+            return Built(missed=True)
         except Invalid as error:
             memo.refused_hash, memo.retry_at = wanted, now + RETRY_SECONDS
             memo.refused = Problem(Reason.INVALID_TEMPLATE, _mend(error), stalled=True)

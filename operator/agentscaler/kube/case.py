@@ -62,6 +62,8 @@ class Delivered:
     restored: str = ""
     """What was put back after somebody else's hand, for an event; empty when nothing was."""
     problem: Problem | None = None
+    missed: bool = False
+    """It has changed since it was read: look again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Outcome:
     problem: Problem | None = None
     hold: Problem | None = None
     """Why pods are not removed."""
-    created: bool = False
+    missed: bool = False
+    """Something has changed since it was read, so that an order was not carried out: look again at once."""
     replicas: int | None = None
     """What the target's spec asks for now."""
     events: tuple[Event, ...] = ()

@@ -41,6 +41,8 @@ MOST_TOUCHES = 5
 SETTLE_SECONDS = 15.0
 """How long the second of two steps waits for the report of the first."""
 OVERDUE_SECONDS = 120.0
+NAME_AGAIN_SECONDS = 60.0
+"""After finding that the name of the ConfigMap is taken."""
 
 
 class Delivery:
@@ -54,6 +56,8 @@ class Delivery:
         facts = case.live.configmap
         if facts is None and not tuning.has_any(wanted):
             return Delivered(_delivered(True, Reason.NOT_NEEDED, "every setting is left to the agent"))
+        if facts is None and case.now - memo.name_taken_at < NAME_AGAIN_SECONDS:
+            return self._without_a_name(case, memo)
         if facts is not None and not memo.tuning:
             memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
         target = self._next_step(case, facts, wanted, memo)
@@ -74,7 +78,7 @@ class Delivery:
         deployment = case.live.deployment
         if not delivered.waiting or delivered.restart_generation is not None or deployment is None:
             return False
-        if not case.live.settings_mounted or case.now < memo.retry_at:
+        if not case.live.settings_mounted:
             return False
         patience = TOUCH_AGAIN_SECONDS * 2 ** max(memo.touches - 1, 0)
         if delivered.generation in {delivered.applied, memo.delivered} or memo.touches >= MOST_TOUCHES:
@@ -143,24 +147,44 @@ class Delivery:
             else:
                 answer = await self._patch(case, facts, {"data": {SETTINGS_FILE: text}}, owner)
         except Conflict as error:
-            taken = await self._taken(case) if error.exists else None
-            return replace(self._judge(case, memo), problem=taken)
+            if not error.exists:
+                return replace(self._judge(case, memo), missed=True)
+            return await self._settle_name(case, owner, text, memo)
         except KubeError as error:
             return replace(self._judge(case, memo), problem=problem_of(error))
-        memo.wrote_config_map(answer, case.now)
-        memo.tuning, memo.tuning_written_at, memo.touches, memo.waiting_since = text, case.now, 0, case.now
+        self._note(answer, text, case, memo)
         return replace(self._judge(case, memo), written=True, restored=restored)
 
-    async def _taken(self, case: Case) -> Problem | None:
-        """Whether a ConfigMap that no LIST shows has the name: somebody else's, or only newer than the LIST."""
+    async def _settle_name(self, case: Case, owner: Body, text: str, memo: Memo) -> Delivered:
+        """A ConfigMap of the name exists that no LIST shows: newer than it, ours without its label, or foreign."""
         name = settings_name(case.record)
+        path = CONFIG_MAPS.path(case.record.namespace, name)
         try:
-            found = await self._api.get(CONFIG_MAPS.path(case.record.namespace, name))
-        except KubeError:
-            return None
-        if is_ours(found["metadata"]):
-            return None
-        return Problem(Reason.NAME_TAKEN, f"ConfigMap {name} is not ours: delete or rename it", stalled=True)
+            found = await self._api.get(path)
+            owners = {each["uid"] for each in found["metadata"].get("ownerReferences") or ()}
+            if is_ours(found["metadata"]):
+                return replace(self._judge(case, memo), missed=True)
+            if owner["uid"] in owners:
+                made = config_map(case.record, owner, text)
+                made["metadata"] |= {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+                answer = await self._api.patch(path, made, content_type=MERGE, field_manager=MANAGER)
+                self._note(answer, text, case, memo)
+                return replace(self._judge(case, memo), written=True)
+        except (Conflict, NotFound):
+            return replace(self._judge(case, memo), missed=True)
+        except KubeError as error:
+            return replace(self._judge(case, memo), problem=problem_of(error))
+        memo.name_taken_at = case.now
+        return self._without_a_name(case, memo)
+
+    def _without_a_name(self, case: Case, memo: Memo) -> Delivered:
+        message = f"ConfigMap {settings_name(case.record)} is not ours: delete or rename it"
+        return replace(self._judge(case, memo), problem=Problem(Reason.NAME_TAKEN, message, stalled=True))
+
+    @staticmethod
+    def _note(answer: Body, text: str, case: Case, memo: Memo) -> None:
+        memo.wrote_config_map(answer, case.now)
+        memo.tuning, memo.tuning_written_at, memo.touches, memo.waiting_since = text, case.now, 0, case.now
 
     async def _owned(self, case: Case, facts: ConfigMapFacts, memo: Memo) -> Delivered:
         """Settings are as they should be; the owner may not be, after the AgentDeployment or the target came anew."""
@@ -170,7 +194,7 @@ class Delivery:
         try:
             answer = await self._patch(case, facts, {}, owner)
         except Conflict:
-            return self._judge(case, memo)
+            return replace(self._judge(case, memo), missed=True)
         except KubeError as error:
             return replace(self._judge(case, memo), problem=problem_of(error))
         memo.wrote_config_map(answer, case.now)
@@ -259,10 +283,14 @@ def _was_delivered(case: Case, generation: int) -> bool:
 
 
 def remembered(record: Record, facts: ConfigMapFacts) -> str | None:
-    """After a start: the file that status speaks of, or the live one where status is older than it by one write."""
+    """After a start: the file that status speaks of, or the live one where status is older than it by one write.
+
+    A new object that finds settings (it adopts a Deployment that was adopted before) goes on from those.
+    """
     settings, generation = tuning.from_status(record.status.get("settings") or {})
     live = facts.tuning or ""
-    if facts.generation == generation + 1 and tuning.settings_of(live):
+    newer = facts.generation == generation + 1 or not generation
+    if newer and tuning.settings_of(live):
         return live
     return tuning.text(settings, generation) if generation else None
 

@@ -48,6 +48,8 @@ class Memo:
     tuning: str | None = None
     """`tuning.json` as it was written or accepted last."""
     tuning_written_at: float = 0.0
+    name_taken_at: float = -1e9
+    """When the name of the ConfigMap was last found to be somebody else's."""
     waiting_since: float | None = None
     """Since when pods have owed a report of the current generation."""
     delivered: int = 0
