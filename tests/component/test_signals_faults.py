@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,16 @@ async def test_one_query_that_fails_blinds_no_other(fake: Fake) -> None:
     assert observation.problems == (("QueryFailed", "Prometheus server main: answered 500"),)
 
 
+async def test_without_the_age_of_the_samples_nothing_is_trusted(fake: Fake) -> None:
+    async def handler(asked: web.Request) -> web.StreamResponse:
+        query = str((await asked.post())["query"])
+        return await answering(500 if "timestamp(agent_inflight_requests" in query else 200)(asked)
+
+    signal = (await once(fake, handler)).signal(SignalName.IN_FLIGHT)
+    assert (signal.health, signal.value) == (Health.ERROR, None)
+    assert signal.detail == "the age of the samples is not known: answered 500"
+
+
 async def test_a_failing_server_is_probed_once_a_tick_with_growing_pauses_and_comes_back(fake: Fake) -> None:
     clock = Clock()
     signals = Collector({"main": server(fake.url)}, PRESETS, clock=clock)
@@ -281,6 +293,45 @@ async def test_a_password_is_sent_as_basic_authorization(fake: Fake, tmp_path: P
     (tmp_path / "password").write_text("secret")
     await once(fake, answering(), username="me", password_file=str(tmp_path / "password"))
     assert fake.seen[0][0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+
+
+def certificate(directory: Path, name: str, issuer: str | None) -> None:
+    """A key and a certificate for 127.0.0.1, signed by the issuer or by itself."""
+    signed = ["-CA", str(directory / f"{issuer}.pem"), "-CAkey", str(directory / f"{issuer}.key")] if issuer else []
+    extensions = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem"),
+         *extensions, *signed],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+async def test_certificates_are_checked_both_ways(tmp_path: Path) -> None:
+    for name, issuer in (("ca", None), ("server", "ca"), ("client", "ca")):
+        certificate(tmp_path, name, issuer)
+    files = {name: str(tmp_path / name) for name in ("ca.pem", "client.pem", "client.key")}
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files["ca.pem"])
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    fake = Fake()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", fake.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    fake.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    both = {"ca_file": files["ca.pem"], "cert_file": files["client.pem"], "key_file": files["client.key"]}
+    try:
+        assert (await once(fake, answering(), **both)).value(SignalName.IN_FLIGHT) == 5
+        for lacking in ("ca_file", "cert_file"):
+            fields = {name: value for name, value in both.items() if name != lacking}
+            fields = fields if lacking == "ca_file" else {"ca_file": both["ca_file"]}
+            assert_unknown(await once(fake, answering(), **fields), Reason.QUERY_FAILED)
+        missing = await once(fake, answering(), ca_file=str(tmp_path / "nowhere.pem"))
+        assert "nowhere.pem" in missing.problems[0][1]
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_server_that_nobody_configured_is_a_problem_of_its_object_only(fake: Fake) -> None:

@@ -30,7 +30,7 @@ FORGOTTEN_SECONDS: Final = 300.0
 GONE_SECONDS: Final = 900.0
 """An object that was not asked for during this time takes part in no query; the longest interval is 300 s."""
 HISTORY_TIMEOUT_FACTOR: Final = 4.0
-"""Range queries are asked once after a start and may take this many times longer."""
+"""Range queries are asked once after a start; together they may take this many times longer than a tick's."""
 
 
 class _Group:
@@ -140,12 +140,12 @@ class Collector:
             made = self._plan(key, members)
             past = Past(made, members, start=now - seconds, end=now, step_seconds=step_seconds)
             parts.append(past)
+            deadline = self._clock() + endpoint.server.timeout_seconds * HISTORY_TIMEOUT_FACTOR
             for query in past.queries:  # one after the other: the answers are large
-                timeout_seconds = endpoint.server.timeout_seconds * HISTORY_TIMEOUT_FACTOR
-                (answer,) = await endpoint.ask([(query.promql, past.call(query))], timeout_seconds)
-                if isinstance(answer, QueryError):
-                    continue
-                await asyncio.to_thread(past.take, query, answer)
+                left = deadline - self._clock()
+                (answer,) = await endpoint.ask([(query.promql, past.call(query))], left)
+                if not isinstance(answer, QueryError):
+                    await asyncio.to_thread(past.take, query, answer)
         return ChainMap(*(dict(parts[0]), *parts[1:]))  # type: ignore[arg-type]  # it is read only
 
     async def pods_in_flight(  # noqa: PLR0917 (the callers' order)

@@ -117,7 +117,7 @@ class Endpoint:
                 of_server = errors[0]
             if of_server is not None:
                 self._went_down(of_server, now)
-                return list(answers)
+                return [of_server] * len(calls)  # one cause, said once
         for text, answer in asked:
             if isinstance(answer, Answer):
                 self._failing.pop(text, None)

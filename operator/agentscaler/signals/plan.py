@@ -98,13 +98,14 @@ def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) ->
     slow += [_query(0, templates.saturation(metrics, dialect, wanted, window)) for window in _windows(wanted)]
     quick = [query for query in quick if query.rows]
     room = MOST_QUERIES - 1 - len(quick)  # one slot is kept for the slow queries
+    rows = [*_quick(metrics, dialect, wanted), *_slow(metrics, dialect, wanted)] if any(by_overrides) else []
     own: dict[Overrides, Own] = {}
     shared = sorted(
         (overrides for overrides in by_overrides if overrides), key=lambda o: (-len(by_overrides[o]), repr(o))
     )
     for scope, overrides in enumerate(shared, start=1):
         mine, over = _wanted(server, by_overrides[overrides])
-        own[overrides], queries, later = _own(scope, overrides, metrics, dialect, wanted=mine, room=room)
+        own[overrides], queries, later = _own(scope, overrides, metrics, dialect, rows=rows, wanted=mine, room=room)
         room -= len(queries)
         quick += queries
         slow += later
@@ -113,35 +114,37 @@ def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) ->
 
 
 def _own(
-    scope: int, overrides: Overrides, preset: Metrics, dialect: Dialect, *, wanted: Wanted, room: int
+    scope: int,
+    overrides: Overrides,
+    preset: Metrics,
+    dialect: Dialect,
+    *,
+    rows: Sequence[Item],
+    wanted: Wanted,
+    room: int,
 ) -> tuple[Own, list[Query], list[Query]]:
     fields = frozenset(override.field for override in overrides)
+    # What the overrides leave without a metric is not known; the preset's rows must not stand in for it.
+    sources: dict[str, tuple[str, ...]] = {item.row: () for item in rows if item.fields & fields}
     error: QueryError | None = None
     metrics = preset
     try:
         metrics = _replaced(preset, overrides, dialect)
-        if room < 1:
-            error = TooManyQueries(
-                "too many different sets of overrides for one server: use the overrides of another object, or rename "
-                "the metrics in the scrape configuration"
-            )
     except InvalidOverride as invalid:
         error = invalid
+    if error is None and room < 1:
+        error = TooManyQueries(
+            "too many different sets of overrides for one server: use the overrides of another object, or rename "
+            "the metrics in the scrape configuration"
+        )
+    if error is not None:
+        return Own(scope, fields, preset, sources, error), [], []
     quick = [item for item in _quick(metrics, dialect, wanted) if item.fields & fields]
-    quick += templates.freshness(metrics, dialect, fields & frozenset(Metrics.__dataclass_fields__))
+    quick += templates.freshness(metrics, dialect, fields)
     slow = [item for item in _slow(metrics, dialect, wanted) if item.fields & fields]
-    sources = {
-        item.row: (*sorted(item.fields & fields), *((PRESET,) if item.fields - fields else ()))
-        for item in (*quick, *slow)
-    }
-    # What the overrides leave without a metric is not known; the preset's rows must not stand in for it.
-    for item in (*_quick(preset, dialect, wanted), *_slow(preset, dialect, wanted)):
-        if item.fields & fields:
-            sources.setdefault(item.row, ())
-    own = Own(scope, fields, metrics, sources, error)
-    if error:
-        return own, [], []
-    return own, [_query(scope, quick)], [_query(scope, slow)] if slow else []
+    for item in (*quick, *slow):
+        sources[item.row] = (*sorted(item.fields & fields), *((PRESET,) if item.fields - fields else ()))
+    return Own(scope, fields, metrics, sources), [_query(scope, quick)], [_query(scope, slow)] if slow else []
 
 
 def _quick(metrics: Metrics, dialect: Dialect, wanted: Wanted) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,8 +130,10 @@ class PrometheusClient(PrometheusConnect):  # type: ignore[misc]  # the library 
                 _check_status(response, body)
         except requests.Timeout as error:
             raise TimedOut(f"no answer within {self._server.timeout_seconds:g} s") from error
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError) as error:
             raise Unreachable(_cause(error)) from error
+        except (OSError, ValueError) as error:  # a certificate file, or a secret that no header can carry
+            raise Unreachable(f"cannot send the query: {error}") from error
         return _answer(body, result_type)
 
 
@@ -208,9 +211,11 @@ def _cause(error: BaseException) -> str:
     """The innermost cause in words that stay the same: requests' own texts carry addresses of objects."""
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return f"TLS failed: {seen.reason or type(seen).__name__}"
         if isinstance(seen, OSError) and seen.strerror and not isinstance(seen, requests.RequestException):
             return f"no connection: {seen.strerror.lower()}"
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the answer was cut off"
-    return f"no connection: {type(error).__name__}"
+    return "no connection: it was closed or could not be made"

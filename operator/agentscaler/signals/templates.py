@@ -191,7 +191,7 @@ def service(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     if m.queue_wait:
         fields.add("queue_wait")
         waits = d.per_object("sum", d.per_pod(d.histogram_part(m.queue_wait, "sum", window)))
-        total = f"({total} - ({waits} or 0 * {total}))"
+        total = f"({total} - {waits})"
     runs = d.per_object("sum", d.per_pod(d.histogram_part(m.duration, "count", window)))
     return [Item(S.SERVICE_TIME, frozenset(fields), f"({total} / ({runs} > 0))")]
 
