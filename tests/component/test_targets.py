@@ -297,6 +297,46 @@ async def test_an_autoscaler_on_the_target_is_a_conflict_until_it_goes(
     assert (await world.live())["one"].conflict is None, "an HPA may drive spec.replicas where the mode is not Auto"
 
 
+async def test_a_scaled_object_on_the_target_is_a_conflict_under_its_own_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentscaler.kube.conflicts.AUTOSCALERS_EVERY_SECONDS", 0.0)
+    names = {"plural": "scaledobjects", "singular": "scaledobject", "kind": "ScaledObject"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "scaledobjects.keda.sh"},
+        "spec": {
+            "group": "keda.sh",
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [{"name": "v1alpha1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    world.cluster.apply(definition)
+    crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/scaledobjects.keda.sh"
+    path = f"/apis/keda.sh/v1alpha1/namespaces/{world.namespace}/scaledobjects"
+    try:
+        wait_until(lambda: world.cluster.request("GET", path).ok, 20, "the kind")
+        world.agent("one")
+        await world.make("one")
+        body = {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": {"name": "queue"},
+            "spec": {"scaleTargetRef": {"name": "one"}},  # apps/v1 Deployment unless it says otherwise
+        }
+        await world.api.create(path, body, field_manager="test")
+        lives = await eventually(world.live, lambda seen: seen["one"].conflict is not None, "the conflict")
+        conflict = lives["one"].conflict
+        assert conflict is not None
+        assert f"ScaledObject {world.namespace}/queue" in conflict.message
+    finally:
+        world.cluster.request("DELETE", crd)
+        wait_until(lambda: world.cluster.request("GET", path).status_code == 404, 20, "the end of the kind")
+
+
 async def test_a_kind_that_is_not_installed_is_not_asked_for_again(world: World) -> None:
     world.agent("one")
     for _ in range(5):

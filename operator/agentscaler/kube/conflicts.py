@@ -53,8 +53,8 @@ class Autoscalers:
         Args:
             now: Monotonic seconds.
         """
-        kind = next((kind for kind, due_at in self._due_at.items() if due_at <= now), None)
-        if kind is None:
+        kind = min(self._due_at, key=self._due_at.__getitem__)  # the most overdue, so that none starves
+        if self._due_at[kind] > now:
             return
         self._due_at[kind] = now + AUTOSCALERS_EVERY_SECONDS
         try:
