@@ -1,0 +1,1 @@
+"""How the operator behaves with many objects: `python -m benchmarks.scale`."""
