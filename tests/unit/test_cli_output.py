@@ -133,6 +133,20 @@ def test_explain_from_a_full_record_shows_every_step_and_the_hpa() -> None:
     assert f"The HPA's rule would ask for {decision.hpa_replicas} replicas" in text
 
 
+def test_a_tick_that_moves_nothing_is_followed_by_the_last_move() -> None:
+    moved = a_record(a_decision())
+    quiet = a_record(a_decision()) | {"now": NOW + 60}
+    quiet["decision"] = quiet["decision"] | {
+        "settings": quiet["decision"]["current"],
+        "steps": [],
+        "summary": "no change",
+    }
+    text = printed(explained(from_record(dict(BODY), quiet, moved), full=False, now=NOW + 60))
+    assert "no rule asked for a change" in text
+    assert "Last move, 60s ago" in text
+    assert "follow-demand" in text
+
+
 def test_zeros_are_shown_on_demand_only_and_untrusted_values_always() -> None:
     explanation = from_record(dict(BODY), a_record(a_decision()))
     short, whole = (printed(explained(explanation, full=full, now=NOW)) for full in (False, True))

@@ -56,6 +56,8 @@ class Explanation:
     hpa_replicas: int | None = None
     demand_runs: float | None = None
     note: str = ""
+    last_move: Explanation | None = None
+    """The decision that moved something last, where this one moves nothing."""
 
 
 def from_status(body: dict[str, Any], *, missing: str) -> Explanation:
@@ -83,8 +85,14 @@ def from_status(body: dict[str, Any], *, missing: str) -> Explanation:
     )
 
 
-def from_record(body: dict[str, Any], record: dict[str, Any]) -> Explanation:
-    """What the operator's full record tells."""
+def from_record(body: dict[str, Any], record: dict[str, Any], moved: dict[str, Any] | None = None) -> Explanation:
+    """What the operator's full record tells.
+
+    Args:
+        body: The object.
+        record: Of the newest tick.
+        moved: Of the newest one that moved something, if the operator still has it.
+    """
     decision, observation = record["decision"], record["observation"]
     status = body.get("status") or {}
     signals = [
@@ -109,6 +117,7 @@ def from_record(body: dict[str, Any], record: dict[str, Any]) -> Explanation:
         replicas=decision["settings"]["replicas"],
         hpa_replicas=decision.get("hpa_replicas"),
         demand_runs=decision.get("demand_runs"),
+        last_move=from_record(body, moved) if moved is not None and moved["now"] != record["now"] else None,
     )
 
 
@@ -128,9 +137,16 @@ def explained(e: Explanation, *, full: bool, now: float | None = None) -> Group:
     parts += [_title("Decision"), Text(f"  {e.summary} ({e.reason})")]
     if e.hpa_replicas is not None:
         parts.append(Text(f"  The HPA's rule would ask for {e.hpa_replicas} replicas; this decision: {e.replicas}."))
+    if e.last_move is not None and e.last_move.at is not None:
+        last = e.last_move
+        parts += [
+            _title(f"Last move, {age(moment - e.last_move.at)} ago ({last.diagnosis})"),
+            _steps(last),
+            Text(f"  {last.summary} ({last.reason})"),
+        ]
     parts += [_title("Conditions"), _conditions(e, full=full)]
     if e.moves:
-        parts += [_title("Last moves"), _moves(e, moment)]
+        parts += [_title("Moves"), _moves(e, moment)]
     return Group(*parts)
 
 

@@ -23,7 +23,9 @@ class Found:
     """What the operator told."""
 
     newest: dict[str, Any] | None
-    """The newest full record; None: status is all there is."""
+    """The full record of the newest tick; None: status is all there is."""
+    moved: dict[str, Any] | None = None
+    """That of the newest one that moved something."""
     problem: str = ""
     """Why there is none."""
 
@@ -51,7 +53,9 @@ def records(cluster: Cluster, namespace: str, name: str, *, url: str | None, ser
     try:
         return _found(cluster.raw(path, params))
     except KubeError:
-        return Found(None, f"the operator's Service {service} could not be reached: give --operator-url for its record")
+        return Found(
+            None, problem=f"the operator's Service {service} could not be reached: give --operator-url for its record"
+        )
 
 
 def _direct(url: str) -> Any:
@@ -68,5 +72,6 @@ def _found(answer: Any) -> Found:
     # An object, since a client of the API server's proxy takes nothing else.
     kept = answer.get("records") if isinstance(answer, dict) else answer
     if not kept:
-        return Found(None, "the operator keeps no record of this object: it has not decided since it started")
-    return Found(kept[-1])
+        return Found(None, problem="the operator keeps no record of this object: it has not decided since it started")
+    moves = (each for each in reversed(kept) if each["decision"]["current"] != each["decision"]["settings"])
+    return Found(kept[-1], next(moves, None))

@@ -137,11 +137,12 @@ def explain(
             found = records(cluster, place, name, url=operator_url, service=operator_service)
     except CliError as error:
         _fail(error)
-    explanation = from_record(body, found.newest) if found.newest else from_status(body, missing=found.problem)
     if output is Output.JSON:
         print(json.dumps(found.newest or body.get("status", {}), indent=2))
-        return
-    console().print(explained(explanation, full=full))
+    elif found.newest is None:
+        console().print(explained(from_status(body, missing=found.problem), full=full))
+    else:
+        console().print(explained(from_record(body, found.newest, found.moved), full=full))
 
 
 def _fail(error: CliError) -> NoReturn:
