@@ -1,0 +1,93 @@
+"""What happens when: the phases, and the numbers that fit them to a machine of two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import yaml
+
+from agentscaler.api.spec import AgentDeploymentSpec, parse_spec
+from agentscaler.core.policy import Policy
+from agentscaler.frameworks.effective import effective
+
+MANIFEST = Path(__file__).parents[2] / "examples" / "demo.yaml"
+NAMESPACE = "default"
+TIME_SCALE = 0.1
+"""As in the manifest: the upstream's own delays follow it."""
+QUIET_RATE = 5.0
+"""Runs per second: about 4 to 5 at a time, since a run takes 0.9 s."""
+POD_START_UP_SECONDS = 8.0
+SCRAPE_SECONDS = 5
+CLIENT_PATIENCE_SECONDS = 20.0
+SEED = 7
+
+
+class Act(StrEnum):
+    """What the demo does to the world, beside the load."""
+
+    PROVIDER_FAILS = "every call to the provider fails or hangs"
+    PROVIDER_THROTTLES = "the provider answers 429 above one call a second"
+    PROVIDER_WELL = "the provider is well"
+    RUNS_GROW = "every run holds four times the memory"
+    RUNS_SHRINK = "runs are as they were"
+    SERIES_VANISH = "the agents' series vanish"
+    LOAD_FALLS = "the load falls to that of the quiet phase"
+    PROMETHEUS_KILLED = "Prometheus is killed, and the series are let through again"
+    PROMETHEUS_BACK = "Prometheus is started again"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the story.
+
+    `rate` is a multiple of the quiet rate; `acts` come so many seconds after its begin.
+    """
+
+    name: str
+    seconds: float
+    rate: float
+    acts: tuple[tuple[float, Act], ...] = ()
+    blind: bool = False
+    """The operator sees nothing: no shrink may happen."""
+    provider_ill: bool = False
+    """Errors are the provider's: counted apart."""
+
+
+PHASES = (
+    Phase("quiet", 20, 1),
+    Phase("spike x5", 45, 5),
+    Phase("calm", 65, 1),
+    Phase(
+        "outage, then 429s",
+        65,
+        1,
+        ((0, Act.PROVIDER_FAILS), (25, Act.PROVIDER_THROTTLES), (50, Act.PROVIDER_WELL)),
+        provider_ill=True,
+    ),
+    Phase("memory pressure", 50, 2, ((0, Act.RUNS_GROW), (50, Act.RUNS_SHRINK))),
+    Phase("peak again", 25, 3),
+    Phase("series gone", 60, 3, ((0, Act.SERIES_VANISH), (20, Act.LOAD_FALLS)), blind=True),
+    Phase("Prometheus away", 20, 1, ((0, Act.PROMETHEUS_KILLED), (20, Act.PROMETHEUS_BACK)), blind=True),
+    Phase("quiet again", 85, 1),
+)
+MEMORY_FACTOR = 4.0
+THROTTLED_RATE = 1.0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The AgentDeployment of the README."""
+
+    body: dict[str, object]
+    name: str
+    spec: AgentDeploymentSpec
+    policy: Policy
+
+
+def manifest() -> Manifest:
+    """The manifest that is applied, and its policy with every default filled in."""
+    body = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+    spec = parse_spec(body["spec"])
+    return Manifest(body, body["metadata"]["name"], spec, effective(spec))

@@ -1,0 +1,220 @@
+"""The real parts on loopback: control plane, provider, fleet, Prometheus, operator, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from agentscaler.core.settings import Settings
+from e2e.demo.plan import (
+    CLIENT_PATIENCE_SECONDS,
+    MANIFEST,
+    MEMORY_FACTOR,
+    NAMESPACE,
+    POD_START_UP_SECONDS,
+    QUIET_RATE,
+    SCRAPE_SECONDS,
+    SEED,
+    THROTTLED_RATE,
+    TIME_SCALE,
+    Act,
+    Manifest,
+)
+from e2e.harness.cluster import ControlPlane
+from e2e.harness.fleet import Fleet
+from e2e.harness.load import Load
+from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.prometheus import Prometheus
+from e2e.harness.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 90.0
+LONGEST_SECONDS = 12 * 3600.0
+"""After that the load of a kept demo stops by itself."""
+
+
+@dataclass
+class Stage:
+    """The parts of one demo."""
+
+    cluster: ControlPlane
+    upstream_url: str
+    fleet: Fleet
+    prometheus: Prometheus
+    load: Load
+    operator: Process | None
+    operator_url: str
+    processes: tuple[Process, ...]
+
+    def check(self) -> None:
+        """Raise RuntimeError with the end of its log when a part ended by itself."""
+        for process in self.processes:
+            process.check()
+
+    def perform(self, act: Act) -> None:
+        """Do something to the world."""
+        match act:
+            case Act.PROVIDER_FAILS:
+                self._provider(mode="failing", error_share=1.0)
+            case Act.PROVIDER_THROTTLES:
+                self._provider(mode="rate_limited", requests_per_second=THROTTLED_RATE)
+            case Act.PROVIDER_WELL:
+                self._provider(mode="healthy")
+            case Act.RUNS_GROW:
+                self.load.set_body(MEMORY_FACTOR, 0)
+            case Act.RUNS_SHRINK:
+                self.load.set_body(None, 0)
+            case Act.SERIES_VANISH:
+                self.fleet.hide(NAMESPACE)
+            case Act.LOAD_FALLS:
+                self.load.set_rate(QUIET_RATE)
+            case Act.PROMETHEUS_KILLED:
+                self.prometheus.process.kill()
+                self.fleet.show()
+            case Act.PROMETHEUS_BACK:
+                self.prometheus.process.start()
+
+    def _provider(self, **mode: Any) -> None:
+        requests.put(f"{self.upstream_url}/mode", json=mode, timeout=5).raise_for_status()
+
+
+@contextmanager
+def stage(manifest: Manifest, *, operator_on: bool) -> Iterator[Stage]:
+    """Start everything, apply the manifest, wait until its pods serve; end everything on any exit.
+
+    Args:
+        manifest: What is applied.
+        operator_on: False: a plain Deployment with the start values of the manifest, and nobody moves anything.
+    """
+    with ExitStack() as stack:
+        directory = stack.enter_context(Workspace(None, "demo")).path
+        upstream_port = free_port()
+        upstream_url = f"http://127.0.0.1:{upstream_port}"
+        upstream = _started(stack, _upstream(upstream_port, directory))
+        cluster = stack.enter_context(ControlPlane(pod_startup_seconds=POD_START_UP_SECONDS))
+        cluster.install_crds()
+        fleet = stack.enter_context(Fleet(cluster.kubeconfig, upstream_url))
+        prometheus = stack.enter_context(
+            Prometheus(scrape_interval_seconds=SCRAPE_SECONDS, http_sd_urls=[fleet.sd_url])
+        )
+        operator_port = free_port()
+        operator = None
+        wait_until(lambda: _serves(cluster), PATIENCE_SECONDS, "the API of AgentDeployments")
+        if operator_on:
+            operator = _started(stack, _operator(operator_port, cluster, prometheus, directory))
+            wait_until(lambda: _ready(operator, operator_port), PATIENCE_SECONDS, "the operator")
+            cluster.kubectl("apply", "-f", str(MANIFEST), "-n", NAMESPACE)
+        else:
+            cluster.apply(plain_objects(manifest))
+        least = manifest.policy.replicas.min
+        wait_until(lambda: len(fleet.endpoints(NAMESPACE, manifest.name)) >= least, PATIENCE_SECONDS, "ready agents")
+        load = stack.enter_context(
+            Load(
+                fleet.url,
+                NAMESPACE,
+                manifest.name,
+                rate_per_second=QUIET_RATE,
+                max_duration_seconds=LONGEST_SECONDS,
+                timeout_seconds=CLIENT_PATIENCE_SECONDS,
+                seed=SEED,
+            )
+        )
+        parts = (upstream, *cluster.processes, fleet.process, load.process, *([operator] if operator else []))
+        operator_url = f"http://127.0.0.1:{operator_port}"
+        yield Stage(cluster, upstream_url, fleet, prometheus, load, operator, operator_url, parts)
+
+
+def plain_objects(manifest: Manifest) -> list[dict[str, Any]]:
+    """What a person would write without an operator: the same pods and start values, rendered once."""
+    policy, name = manifest.policy, manifest.name
+    cache, ttl = policy.cache.max_bytes, policy.cache.ttl_seconds
+    threshold = policy.breaker.failure_rate_threshold_percent
+    wait = policy.breaker.wait_duration_in_open_state_seconds
+    assert cache is not None
+    assert ttl is not None
+    assert threshold is not None
+    assert wait is not None
+    start = Settings(replicas=policy.replicas.min, workers=policy.workers.initial)
+    tuning = {
+        "generation": 1,
+        "workers": {"maxConcurrent": start.workers},
+        "cache": {"maxBytes": cache.initial, "ttlSeconds": ttl.initial},
+        "circuitBreaker": {
+            "failureRateThresholdPercent": threshold.initial,
+            "waitDurationInOpenStateSeconds": wait.initial,
+        },
+    }
+    template: dict[str, Any] = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["spec"]["template"]
+    labels = {"app": name}
+    template["metadata"]["labels"] |= labels
+    volume = {"name": "settings", "configMap": {"name": f"{name}-settings", "optional": True}}
+    template["spec"]["volumes"] = [volume]
+    template["spec"]["containers"][0]["volumeMounts"] = [{"name": "settings", "mountPath": "/etc/agentscaler"}]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{name}-settings", "namespace": NAMESPACE},
+            "data": {"tuning.json": json.dumps(tuning)},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"replicas": start.replicas, "selector": {"matchLabels": labels}, "template": template},
+        },
+    ]
+
+
+def _started(stack: ExitStack, process: Process) -> Process:
+    stack.callback(process.stop)
+    process.start()
+    return process
+
+
+def _upstream(port: int, directory: Path) -> Process:
+    return Process(
+        [sys.executable, "-m", "e2e.agents.upstream", "--port", str(port), "--time-scale", str(TIME_SCALE)],
+        directory / "upstream.log",
+        cwd=ROOT,
+    )
+
+
+def _operator(port: int, cluster: ControlPlane, prometheus: Prometheus, directory: Path) -> Process:
+    config = directory / "operator.yaml"
+    server = {"url": prometheus.url, "scrapeIntervalSeconds": SCRAPE_SECONDS}
+    config.write_text(
+        yaml.safe_dump({"prometheus": {"default": server}, "tickSeconds": 1, "healthAddress": "127.0.0.1"}),
+        encoding="utf-8",
+    )
+    return Process(
+        [
+            *(sys.executable, "-m", "agentscaler", "run", "--config", config, "--kubeconfig", cluster.kubeconfig),
+            *("--port", str(port), "--log-format", "text"),
+        ],
+        directory / "operator.log",
+        env={"PYTHONPATH": f"{ROOT / 'operator'}:{os.environ.get('PYTHONPATH', '')}"},
+        cwd=ROOT,
+    )
+
+
+def _serves(cluster: ControlPlane) -> bool:
+    return cluster.request("GET", "/apis/agentscaler.dev/v1alpha1/agentdeployments").ok
+
+
+def _ready(operator: Process | None, port: int) -> bool:
+    assert operator is not None
+    operator.check()
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok
+    except requests.RequestException:
+        return False
