@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentscaler.api.conditions import Condition, ConditionType
 from agentscaler.core.decide import decide
 from agentscaler.core.decision import Decision
-from agentscaler.core.memory import Memory
+from agentscaler.core.memory import Learned, Memory, Moments
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.core.policy import (
     BreakerPolicy,
@@ -36,6 +37,19 @@ POLICY = Policy(
     ),
 )
 TARGET = Target(replicas=2, ready_replicas=2, memory_limit_bytes=1024 * MEBIBYTE)
+SPIKE: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "queue_depth": 16.0, "request_rate_60": 8.0}
+BUSY: dict[str, Any] = {"in_flight": 20.0, "in_flight_max": 5.0, "request_rate_60": 40.0, "request_rate_300": 40.0}
+LEARNED = Learned(
+    # 150 MiB base and 20 MiB a run, exactly: pairs (0, 150), (2, 190), (4, 230) MiB, ten of each.
+    memory=Moments(
+        n=30,
+        x=60,
+        y=(150 + 190 + 230) * 10 * MEBIBYTE,
+        xx=200,
+        xy=(2 * 190 + 4 * 230) * 10 * MEBIBYTE,
+        yy=(150**2 + 190**2 + 230**2) * 10 * MEBIBYTE**2,
+    )
+)
 
 
 def observe(now: float = START, **values: float | Health) -> Observation:
@@ -87,7 +101,12 @@ class Loop:
     def tick(self, observation: Observation | None = None, *, seconds: float = 5.0, **values: Any) -> Decision:
         """One decision; values as in `observe`."""
         self.now += seconds
-        seen = observe(self.now, **values) if observation is None else replace(observation, evaluated_at=self.now)
+        pods = float(self.target.ready_replicas)
+        seen = (
+            observe(self.now, **({"pods_reporting": pods, "targets": pods, "targets_up": pods} | values))
+            if observation is None
+            else replace(observation, evaluated_at=self.now)
+        )
         decision = decide(self.policy, self.target, seen, self.memory, self.now)
         self.memory = decision.memory
         replicas = decision.settings.replicas
@@ -100,3 +119,17 @@ class Loop:
         for _ in range(count):
             decision = self.tick(**values)
         return decision
+
+
+def workers(decision: Decision) -> int:
+    assert decision.settings.workers is not None
+    return decision.settings.workers
+
+
+def cache_bytes(decision: Decision) -> int:
+    assert decision.settings.cache.max_bytes is not None
+    return decision.settings.cache.max_bytes
+
+
+def condition(decision: Decision, kind: ConditionType) -> Condition:
+    return next(c for c in decision.conditions if c.type is kind)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from agentscaler.api.conditions import Condition, ConditionType, Reason
-from agentscaler.core.decision import Decision, Diagnosis
-from agentscaler.core.memory import Learned, Moments
+from agentscaler.api.conditions import ConditionType, Reason
+from agentscaler.core.decision import Diagnosis
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import (
     Behavior,
@@ -25,40 +24,27 @@ from agentscaler.core.policy import (
 )
 from agentscaler.core.settings import Breaker, Cache
 from agentscaler.core.target import Pod
-from tests.worlds import MEBIBYTE, POLICY, START, TARGET, Loop, blind, observe
+from tests.worlds import (
+    BUSY,
+    LEARNED,
+    MEBIBYTE,
+    POLICY,
+    SPIKE,
+    START,
+    TARGET,
+    Loop,
+    blind,
+    cache_bytes,
+    condition,
+    observe,
+    workers,
+)
 
 NO_HOLD = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
-SPIKE: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "queue_depth": 16.0, "request_rate_60": 8.0}
-BUSY: dict[str, Any] = {"in_flight": 20.0, "in_flight_max": 5.0, "request_rate_60": 40.0, "request_rate_300": 40.0}
-LEARNED = Learned(
-    # 150 MiB base and 20 MiB a run, exactly: pairs (0, 150), (2, 190), (4, 230) MiB, ten of each.
-    memory=Moments(
-        n=30,
-        x=60,
-        y=(150 + 190 + 230) * 10 * MEBIBYTE,
-        xx=200,
-        xy=(2 * 190 + 4 * 230) * 10 * MEBIBYTE,
-        yy=(150**2 + 190**2 + 230**2) * 10 * MEBIBYTE**2,
-    )
-)
 
 
 def without_hold(policy: Policy = POLICY) -> Policy:
     return replace(policy, replicas=replace(policy.replicas, behavior=NO_HOLD))
-
-
-def workers(decision: Decision) -> int:
-    assert decision.settings.workers is not None
-    return decision.settings.workers
-
-
-def cache_bytes(decision: Decision) -> int:
-    assert decision.settings.cache.max_bytes is not None
-    return decision.settings.cache.max_bytes
-
-
-def condition(decision: Decision, kind: ConditionType) -> Condition:
-    return next(c for c in decision.conditions if c.type is kind)
 
 
 class TestStart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.diagnose import upstream_failing, upstream_throttled
+from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_shares, upstream_throttled
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
@@ -58,8 +58,10 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         waits = breaker.wait_duration_in_open_state_seconds
         age = now - s.memory.upstream_bad_since
         state = s.value(SignalName.BREAKER_STATE)
-        probing = state is None or state >= 1  # rates look back a minute: a closed breaker says that it is over
-        if probing and wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
+        # Rates look back a minute: a closed breaker says that it is over. And an open one that nobody tries
+        # proves nothing: only calls that failed make the wait longer, or the breaker would feed on itself.
+        failing = (state is None or state >= 1) and upstream_shares(s.observation)[0] >= FAILING_SHARE
+        if failing and wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
             tight = replace(tight, wait_duration_in_open_state_seconds=min(wait.max, 2 * waits))
         return _moved(d, tight, Reason.UPSTREAM_FAILING, "the provider fails: trip early and probe seldom")
     calm = s.memory.upstream_calm_since

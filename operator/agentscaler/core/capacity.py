@@ -88,18 +88,24 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
     if s.policy.workers.mode is Mode.OFF or (s.workers_in_force is None and s.policy.workers.initial is None):
         return d
     d = _cache_gives_way(s, d, workers)
+    if surge and workers == reach and replicas > s.policy.replicas.max:
+        by_bound = reach == s.policy.workers.max
+        d = d.limit(
+            Reason.BOUNDED_MAX if by_bound else Reason.MEMORY_LIMITED,
+            "workers are at the user's maximum" if by_bound else "workers are at the most that memory allows",
+        )
     return d.workers(
         "follow-demand",
         workers,
         because,
-        f"{demand.busy_runs:.0f} runs and {demand.queued_runs:.0f} waiting on {s.target.ready_replicas} ready pods; "
+        f"{demand.busy_runs:.0f} runs and {demand.queued_runs:.0f} waiting on {s.serving_pods} pods; "
         f"memory and bounds allow {reach} workers",
     )
 
 
 def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
     """Replicas whose base workers hold the forecast, and what hot workers cannot reach of the backlog."""
-    unreached = max(0.0, demand.urgent_runs - reach * max(s.target.ready_replicas, 1)) if demand.surge else 0.0
+    unreached = max(0.0, demand.urgent_runs - reach * s.serving_pods) if demand.surge else 0.0
     return replicas_for(demand.staffed((demand.ahead_runs + unreached) * _feedback(s)), base)
 
 
@@ -111,10 +117,7 @@ def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
     """
     if demand.surge:
         return reach
-    ready = max(s.target.ready_replicas, 1)
-    if s.target.rolling_out:
-        ready = max(ready, s.target.replicas)  # pods of the old ReplicaSet still serve
-    return min(max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / ready)), reach)
+    return min(max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / s.serving_pods)), reach)
 
 
 def _feedback(s: Situation) -> float:

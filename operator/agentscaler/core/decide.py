@@ -10,7 +10,8 @@ Invariants, whatever the signals say:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.breaker import remember_upstream, start_breaker, tune_breaker
@@ -38,7 +39,7 @@ from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
 from agentscaler.core.relief import relieve_memory, remember_relief
 from agentscaler.core.report import conditions, main_reason, summary
 from agentscaler.core.settings import Breaker, Cache, Knob, Settings
-from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.situation import Draft, Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
 
 Rule = Callable[[Situation, Draft], Draft]
@@ -60,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     keep_bounds,
 )
 LEAST_HISTORY_SECONDS = 120.0
+_Values = TypeVar("_Values", Cache, Breaker)
 
 
 def decide(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Decision:
@@ -91,18 +93,21 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
     reported = observation.value(SignalName.WORKER_LIMIT)
     current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
     in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
-    slots = (in_force or 1) * max(target.ready_replicas, 1)
+    slots = (in_force or 1) * serving_pods(target, observation)
     trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
     wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
-    knowledge = _knowledge(observation, certain=wanted.certain if wanted else None)
+    knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
     known = knowledge is Knowledge.KNOWN
     memory = replace(
         memory,
         known_since=_since(memory.known_since, now) if known else None,
-        rates_since=_since(memory.rates_since, now) if known else None,
+        rates_since=_since(memory.rates_since, now) if wanted is not None else None,
     )
-    if memory.base_workers is None and memory.settings is None and reported:
+    if memory.base_workers is None and current.workers is None and reported:
         memory = replace(memory, base_workers=int(reported))
+    if not memory.needs:
+        # Without history the present size is the last recommendation, as for the HPA.
+        memory = replace(memory, needs=(Sample(now, float(target.replicas)),))
     manual = policy.replicas.manual
     if memory.manual_replicas is not None and manual != memory.manual_replicas and policy.replicas.mode is Mode.AUTO:
         # The user named a size: start again from it, once.
@@ -123,7 +128,9 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
     )
     s = replace(
         s,
-        diagnosis=diagnose(policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s)),
+        diagnosis=diagnose(
+            policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s), slots=slots
+        ),
     )
     return replace(s, memory=remember_upstream(s.memory, s))
 
@@ -142,11 +149,14 @@ def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
     )
 
 
-def _knowledge(observation: Observation, *, certain: bool | None) -> Knowledge:
+def _knowledge(target: Target, observation: Observation, *, certain: bool | None) -> Knowledge:
     if all_targets_down(observation):
         return Knowledge.DEAD
     if certain is None:
         return Knowledge.UNKNOWN
+    reporting = observation.value(SignalName.PODS_REPORTING)
+    if reporting is not None and reporting < min(target.ready_replicas, target.replicas):
+        return Knowledge.PARTIAL  # a pod that nobody scrapes is not an idle one
     known_rate = observation.value(SignalName.REQUEST_RATE_60) is not None
     known_queue = observation.value(SignalName.QUEUE_DEPTH) is not None or not _exported(observation)
     return Knowledge.KNOWN if certain and known_rate and known_queue else Knowledge.PARTIAL
@@ -169,14 +179,21 @@ def _first(s: Situation) -> Draft:
         start = p.workers.initial if p.workers.initial is not None else s.workers_in_force
         if start is not None:
             d = d.workers("first", min(max(start, p.workers.min), p.workers.max), Reason.INITIAL, "the start value")
-    if current.cache == Cache() and p.cache.mode is not Mode.OFF:
-        d = d.set("first", Knob.CACHE, replace(d.settings, cache=_start_cache(p.cache)), Reason.INITIAL, "start values")
-    if current.breaker == Breaker() and p.breaker.mode is not Mode.OFF:
+    if p.cache.mode is not Mode.OFF:
+        cache = _filled(current.cache, _start_cache(p.cache))
+        d = d.set("first", Knob.CACHE, replace(d.settings, cache=cache), Reason.INITIAL, "start values")
+    if p.breaker.mode is not Mode.OFF:
         calls = s.value(SignalName.UPSTREAM_CALL_RATE)
-        rate = calls / max(s.target.ready_replicas, 1) if calls is not None else None
-        breaker = start_breaker(p.breaker, rate, d.settings.workers)
+        rate = calls / s.serving_pods if calls is not None else None
+        breaker = _filled(current.breaker, start_breaker(p.breaker, rate, d.settings.workers))
         d = d.set("first", Knob.CIRCUIT_BREAKER, replace(d.settings, breaker=breaker), Reason.INITIAL, "start values")
     return d
+
+
+def _filled(values: _Values, start: _Values) -> _Values:
+    """The values, and start values where there are none yet."""
+    missing = {f.name: getattr(start, f.name) for f in fields(values) if getattr(values, f.name) is None}
+    return replace(values, **missing)
 
 
 def _start_cache(policy: CachePolicy) -> Cache:

@@ -14,6 +14,9 @@ THROTTLED_SHARE = 0.02
 """Share of upstream calls answered 429 from which more concurrency only buys more of them."""
 LEAST_FAILURE_RATE = 0.03
 """Failures per second below which a share is noise (two in a minute)."""
+OPEN = 2
+REFUSED_SHARE = 0.25
+"""Share of the runs that open breakers refuse from which it is the provider and not one pod."""
 FULL = 0.8
 OVERSIZED = 0.4
 
@@ -34,8 +37,19 @@ def upstream_shares(observation: Observation) -> tuple[float, float]:
 
 
 def upstream_failing(observation: Observation) -> bool:
-    """The provider fails, or a breaker says so. Needs fresh signals: unknown is not failing."""
-    return upstream_shares(observation)[0] >= FAILING_SHARE or (observation.value(SignalName.BREAKER_STATE) or 0) >= 1
+    """Calls fail, or open breakers refuse a good part of the runs. Needs fresh signals: unknown is not failing.
+
+    The state of a breaker alone proves little: it is the worst of all pods, and half-open lasts until somebody calls.
+    """
+    if upstream_shares(observation)[0] >= FAILING_SHARE:
+        return True
+    if (observation.value(SignalName.BREAKER_STATE) or 0) < OPEN:
+        return False
+    refused = observation.value(SignalName.REJECTED_BREAKER_RATE)
+    if refused is None:
+        return True
+    arrivals = refused + (observation.value(SignalName.REQUEST_RATE_60) or 0.0)
+    return refused > REFUSED_SHARE * arrivals
 
 
 def upstream_throttled(observation: Observation) -> bool:
@@ -57,9 +71,19 @@ def all_targets_down(observation: Observation) -> bool:
 
 
 def diagnose(
-    policy: Policy, target: Target, observation: Observation, *, demand: Demand | None, workers: int | None, reach: int
+    policy: Policy,
+    target: Target,
+    observation: Observation,
+    *,
+    demand: Demand | None,
+    workers: int | None,
+    reach: int,
+    slots: int,
 ) -> Diagnosis:
-    """The first that fits, most dangerous first. `reach` is the highest worker count that is safe now."""
+    """The first that fits, most dangerous first.
+
+    `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve.
+    """
     if memory_over(policy, target, observation):
         return Diagnosis.MEMORY_BOUND
     if all_targets_down(observation):
@@ -68,7 +92,6 @@ def diagnose(
         return Diagnosis.UNKNOWN
     if upstream_failing(observation) or upstream_throttled(observation):
         return Diagnosis.DEPENDENCY_BOUND
-    slots = (workers or 1) * max(target.ready_replicas, 1)
     if demand.queued_runs > 0 and (demand.surge or demand.busy_runs >= FULL * slots):
         return Diagnosis.WORKER_BOUND if workers is None or workers < reach else Diagnosis.REPLICA_BOUND
     if demand.busy_runs == 0 and observation.signal(SignalName.REQUEST_RATE_60).health is Health.IDLE:
@@ -81,6 +104,9 @@ def diagnose(
 
 
 def _errors_without_load(policy: Policy, observation: Observation) -> bool:
+    """Errors of an agent that says nothing of its upstream are taken for the provider's."""
+    if observation.value(SignalName.UPSTREAM_5XX_RATE) is not None:
+        return False
     errors = observation.value(SignalName.ERROR_RATIO)
     promised = policy.objectives.error_ratio
     return errors is not None and promised is not None and errors > max(promised, FAILING_SHARE)

@@ -10,7 +10,7 @@ from agentscaler.core.diagnose import upstream_throttled
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
-from agentscaler.core.settings import Knob, with_knob
+from agentscaler.core.settings import Cache, Knob, with_knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 
 THROTTLE_FACTOR = 0.8
@@ -25,20 +25,36 @@ def no_less(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> Draf
     d = d.replicas(rule, max(d.settings.replicas, s.current.replicas), reason, why)
     if d.settings.workers is not None and s.current.workers is not None:
         d = d.workers(rule, max(d.settings.workers, s.current.workers), reason, why)
-    before, after = s.current.cache.max_bytes, d.settings.cache.max_bytes
-    # Less cache in exchange for more workers is not less capacity.
-    if before is not None and after is not None and after < before and d.settings.workers == s.current.workers:
-        cache = replace(d.settings, cache=replace(d.settings.cache, max_bytes=before))
-        d = d.set(rule, Knob.CACHE, cache, reason, why)
-    return d
+    return _keep_cache(s, d, rule, reason, why)
 
 
 def no_more(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> Draft:
-    """Keep replicas and workers at what they are at most."""
+    """Keep replicas, workers and cache at what they are at most."""
+    cut = d.settings.replicas > s.current.replicas
     d = d.replicas(rule, min(d.settings.replicas, s.current.replicas), reason, why)
     if d.settings.workers is not None and s.current.workers is not None:
+        cut = cut or d.settings.workers > s.current.workers
         d = d.workers(rule, min(d.settings.workers, s.current.workers), reason, why)
-    return d
+    size, ttl = (
+        _at_most(d.settings.cache.max_bytes, s.current.cache.max_bytes),
+        _at_most(d.settings.cache.ttl_seconds, s.current.cache.ttl_seconds),
+    )
+    d = d.set(rule, Knob.CACHE, replace(d.settings, cache=Cache(size, ttl)), reason, why)
+    d = d.limit(reason, why) if cut else d
+    return _keep_cache(s, d, rule, reason, why)
+
+
+def _at_most(value: int | None, most: int | None) -> int | None:
+    return most if value is not None and most is not None and value > most else value
+
+
+def _keep_cache(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> Draft:
+    """Less cache is no loss of capacity in exchange for more workers; where those are refused, it is one."""
+    before, after = s.current.cache.max_bytes, d.settings.cache.max_bytes
+    if before is None or after is None or after >= before or d.settings.workers != s.current.workers:
+        return d
+    cache = replace(d.settings, cache=replace(d.settings.cache, max_bytes=before))
+    return d.set(rule, Knob.CACHE, cache, reason, why)
 
 
 def spare_dependency(s: Situation, d: Draft) -> Draft:
@@ -46,6 +62,8 @@ def spare_dependency(s: Situation, d: Draft) -> Draft:
     if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
         return d
     why = "the provider is the limit: more capacity would only send it more calls"
+    if d.settings.replicas > s.current.replicas:
+        d = d.limit(Reason.HOLDING_DEPENDENCY, why)
     d = d.replicas("spare-dependency", s.current.replicas, Reason.HOLDING_DEPENDENCY, why)
     if d.settings.workers is None or s.current.workers is None:
         return d
@@ -108,8 +126,12 @@ def save_only_in_peace(s: Situation, d: Draft) -> Draft:
 
 
 def late_pods(s: Situation) -> str:
-    """Why pods on their way are given up; empty while they may still come."""
-    missing = [pod for pod in s.target.pods if pod.ready_at is None]
+    """Why pods on their way are given up; empty while they may still come.
+
+    A pod that is older than one that did become ready is a broken pod, and no sign that pods do not come.
+    """
+    came = max((pod.created_at for pod in s.target.pods if pod.ready_at is not None), default=0.0)
+    missing = [pod for pod in s.target.pods if pod.ready_at is None and pod.created_at > came]
     if not missing or s.target.ready_replicas >= s.target.replicas:
         return ""
     patience = max(LEAST_CREDIT_SECONDS, CREDIT_START_UPS * s.memory.learned.start_up_seconds)

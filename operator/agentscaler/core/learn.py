@@ -17,6 +17,8 @@ LEAST_SAMPLES = 8.0
 LEAST_SPREAD_RUNS = 0.4
 """Standard deviation of runs per pod below which a slope says nothing."""
 LEAST_START_UP_SECONDS = 1.0
+LONGEST_START_UP_SECONDS = 900.0
+"""A pod that took longer has lost readiness and found it again: its Ready time is not that of its start."""
 LEAST_RUN_BYTES = 1024.0
 """A slope below this is noise: no run lives in less."""
 
@@ -49,9 +51,10 @@ def _learn_start_up(learned: Learned, target: Target) -> Learned:
     for pod in sorted((p for p in target.pods if p.ready_at is not None), key=lambda p: p.ready_at or 0.0):
         if pod.ready_at is None or pod.ready_at <= seen:
             continue
-        took = max(LEAST_START_UP_SECONDS, pod.ready_at - pod.created_at)
-        estimate += (took - estimate) * (0.5 if took > estimate else 0.2)
         seen = pod.ready_at
+        took = max(LEAST_START_UP_SECONDS, pod.ready_at - pod.created_at)
+        if took <= LONGEST_START_UP_SECONDS:
+            estimate += (took - estimate) * (0.5 if took > estimate else 0.2)
     return replace(learned, start_up_seconds=estimate, start_up_seen_at=seen)
 
 

@@ -47,4 +47,7 @@ def recall(
         base, reach = base_workers(s), reachable_workers(s)
         needs.append(Sample(past.evaluated_at, float(needed_replicas(s, s.demand, base, reach))))
         worker_needs.append(Sample(past.evaluated_at, float(needed_workers(s, s.demand, base, reach))))
+    if history:
+        # The present size is the last recommendation, as for the HPA: a full stabilization window follows.
+        needs.append(Sample(history[-1].evaluated_at, float(target.replicas)))
     return replace(memory, needs=tuple(needs), worker_needs=tuple(worker_needs), known_since=None)

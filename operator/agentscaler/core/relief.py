@@ -138,7 +138,9 @@ def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     if fewer or smaller:
         return replace(memory, worker_cap=d.settings.workers if fewer else memory.worker_cap, relieved_at=s.now)
     budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
-    if memory.worker_cap is None or budget is None or worst is None:
+    if memory.worker_cap is None or budget is None:
+        return replace(memory, worker_cap=None)
+    if worst is None or worst > budget:
         return memory
     wait = CALM_SECONDS if worst > RELAX_BELOW * budget else RELAX_SECONDS
     if s.now - memory.relieved_at < wait:

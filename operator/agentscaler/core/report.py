@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentscaler.api.conditions import Condition, ConditionType, Reason
-from agentscaler.core.decision import Diagnosis
+from agentscaler.core.decision import Diagnosis, Step
 from agentscaler.core.guards import late_pods
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
@@ -13,6 +13,7 @@ from agentscaler.core.situation import Draft, Knowledge, Situation, describe_bre
 QUEUE_SHARE = 0.1
 """Below this share of the latency, waiting is not what makes it long."""
 
+KNOBS = (Knob.REPLICAS, Knob.WORKERS, Knob.CACHE, Knob.CIRCUIT_BREAKER)
 QUIET = {
     Diagnosis.IDLE: "no traffic",
     Diagnosis.STEADY: "demand and capacity fit",
@@ -96,13 +97,11 @@ def _objective_unreachable(s: Situation) -> Condition:
 
 
 def main_reason(s: Situation, d: Draft, current: Settings, settings: Settings) -> Reason:
-    """The reason of the last step of the most weighty knob that moved; without a move, of what held it."""
-    for knob in (Knob.REPLICAS, Knob.WORKERS, Knob.CACHE, Knob.CIRCUIT_BREAKER):
+    """Why the most weighty knob moved; without a move, what held it."""
+    for knob in KNOBS:
         if moved(knob, current, settings):
-            steps = [step for step in d.steps if step.knob is knob]
-            if steps:
-                return steps[-1].reason
-            return Reason.MANUAL
+            step = _cause(d, knob, current, settings)
+            return step.reason if step is not None else Reason.MANUAL
     if s.policy.replicas.manual == 0:
         return Reason.SCALED_TO_ZERO
     if s.policy.paused_scale_in and s.policy.paused_scale_out:
@@ -113,9 +112,34 @@ def main_reason(s: Situation, d: Draft, current: Settings, settings: Settings) -
         return Reason.HOLDING_UNKNOWN
     if s.diagnosis is Diagnosis.DEPENDENCY_BOUND:
         return Reason.HOLDING_DEPENDENCY
-    if d.limits:
-        return d.limits[-1][0]
-    return Reason.STEADY
+    held = _holder(d)
+    if held is not None:
+        return held.reason
+    return d.limits[-1][0] if d.limits else Reason.STEADY
+
+
+def _cause(d: Draft, knob: Knob, current: Settings, settings: Settings) -> Step | None:
+    """The first step that moved the knob the way it went in the end: later ones only cut it."""
+    steps = [step for step in d.steps if step.knob is knob]
+    if not steps:
+        return None
+    before, after = {
+        Knob.REPLICAS: (current.replicas, settings.replicas),
+        Knob.WORKERS: (current.workers, settings.workers),
+    }.get(knob, (None, None))
+    if before is None or after is None:
+        return steps[-1]
+    same_way = [step for step in steps if isinstance(step.after, int) and (step.after > before) == (after > before)]
+    return same_way[0] if same_way else steps[-1]
+
+
+def _holder(d: Draft) -> Step | None:
+    """The step that undid a move of replicas, or of workers."""
+    for knob in (Knob.REPLICAS, Knob.WORKERS):
+        steps = [step for step in d.steps if step.knob is knob]
+        if len(steps) > 1 and steps[0].before == steps[-1].after:
+            return steps[-1]
+    return None
 
 
 def moved(knob: Knob, current: Settings, settings: Settings) -> bool:
@@ -141,15 +165,16 @@ def summary(s: Situation, d: Draft, current: Settings, settings: Settings) -> st
     }
     moves = [f"{knob} {a} -> {b}" for knob, (a, b) in shown.items() if moved(knob, current, settings)]
     if not moves:
-        return f"no change: {QUIET[s.diagnosis]}"
-    whys = list(
-        dict.fromkeys(
-            [step for step in d.steps if step.knob is knob][-1].message
-            for knob in shown
-            if moved(knob, current, settings) and any(step.knob is knob for step in d.steps)
-        )
-    )
-    return f"{', '.join(moves)}: {'; '.join(whys) or 'as the resource says'}"
+        held = _holder(d)
+        return f"no change: {QUIET[s.diagnosis]}" + (f"; {held.message}" if held is not None else "")
+    whys: list[str] = []
+    for knob in shown:
+        if not moved(knob, current, settings):
+            continue
+        cause, steps = _cause(d, knob, current, settings), [step for step in d.steps if step.knob is knob]
+        if cause is not None:
+            whys += [cause.message] if cause is steps[-1] else [cause.message, steps[-1].message]
+    return f"{', '.join(moves)}: {'; '.join(dict.fromkeys(whys)) or 'as the resource says'}"
 
 
 def _or_dash(value: int | None) -> str:

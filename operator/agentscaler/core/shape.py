@@ -19,8 +19,11 @@ HPA_SCALE_DOWN = ScalingRules(stabilization_window_seconds=300, policies=(Scalin
 
 
 def within_tolerance(current: int, wanted: int, tolerance: float) -> bool:
-    """Whether `wanted` is so near to `current` that moving is not worth it. Zero replicas are near to nothing."""
-    return current > 0 and abs(wanted / current - 1.0) <= tolerance
+    """Whether `wanted` is so near to `current` that moving is not worth it. Zero replicas are near to nothing.
+
+    Whole replicas are compared, where the HPA compares the usage before it rounds up: a forecast has no usage ratio.
+    """
+    return current > 0 and abs(wanted - current) <= tolerance * current + 1e-9
 
 
 def stabilized(

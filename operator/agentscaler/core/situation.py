@@ -56,10 +56,23 @@ class Situation:
         return ratio * limit if ratio is not None and limit is not None else None
 
     @property
+    def serving_pods(self) -> int:
+        """Pods that share the work now, one at least."""
+        return serving_pods(self.target, self.observation)
+
+    @property
     def known_for_seconds(self) -> float:
         """For how long signals have been known without a break."""
         since = self.memory.known_since
         return self.now - since if since is not None else 0.0
+
+
+def serving_pods(target: Target, observation: Observation) -> int:
+    """Ready pods; in a rollout, where only those of the new ReplicaSet count as ready, also the old ones that serve."""
+    ready = target.ready_replicas
+    if target.rolling_out:
+        ready = max(ready, int(observation.value(SignalName.PODS_REPORTING) or target.replicas))
+    return max(ready, 1)
 
 
 @dataclass(frozen=True, slots=True)
