@@ -11,6 +11,7 @@ import pytest
 
 from agentscaler.api.status import AgentDeploymentStatus
 from agentscaler.core.observation import SignalName
+from agentscaler.kube.bucket import TokenBucket
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.process import wait_until
@@ -588,3 +589,26 @@ async def test_a_second_adoption_goes_on_from_the_settings_of_the_first(stage: S
     stage.apply(scaleTargetRef=reference, tuning={"workers": {"min": 11, "max": 20}})
     await stage.settle()
     assert stage.tuning() == was
+
+
+@pytest.mark.parametrize(("congested", "most"), [(False, 10), (True, 6)])
+async def test_a_creation_costs_few_writes_and_tells_no_tales(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, congested: bool, most: int
+) -> None:
+    monkeypatch.setattr(TokenBucket, "is_empty", congested)
+    values = dict(stage.agents.values)
+    stage.agents.values = {SignalName.TARGETS: 0.0, SignalName.TARGETS_UP: 0.0}
+    stage.apply()
+    path = DEPLOYMENTS.path(stage.namespace, "one")
+    ready = lambda: ((stage.find(path) or {}).get("status") or {}).get("readyReplicas") == 1  # noqa: E731 (read here only)
+    await stage.until(ready, "a ready pod")
+    stage.agents.values = values
+
+    def is_ready() -> bool:
+        stage.report()
+        return stage.conditions().get("Ready") == "True"
+
+    await stage.until(is_ready, "Ready")
+    writes = {key: count for key, count in stage.api.requests.items() if key[0] not in {"get", "list"}}
+    assert stage.events() == []
+    assert sum(writes.values()) <= most, writes

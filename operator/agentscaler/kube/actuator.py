@@ -73,8 +73,9 @@ class Actuator:
             outcome = await self._build(case, wanted, outcome, memo)
         outcome = await self._touch(case, outcome, memo)
         outcome = await self._scale(case, decision, outcome, memo)
-        # The very first settings are no move.
-        if case.fresh and decision.changed and outcome.problem is None and case.before.settings is not None:
+        # Start values are no move.
+        started = case.before.settings is not None and decision.reason is not Reason.INITIAL
+        if case.fresh and decision.changed and outcome.problem is None and started:
             outcome = _with(outcome, Event(decision.reason, decision.summary))
         return outcome
 

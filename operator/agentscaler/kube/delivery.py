@@ -184,7 +184,9 @@ class Delivery:
     @staticmethod
     def _note(answer: Body, text: str, case: Case, memo: Memo) -> None:
         memo.wrote_config_map(answer, case.now)
-        memo.tuning, memo.tuning_written_at, memo.touches, memo.waiting_since = text, case.now, 0, case.now
+        memo.tuning, memo.tuning_written_at, memo.waiting_since = text, case.now, case.now
+        # Pods that are still to be made start with it.
+        memo.touches = 0 if case.live.deployment is not None else MOST_TOUCHES
 
     async def _owned(self, case: Case, facts: ConfigMapFacts, memo: Memo) -> Delivered:
         """Settings are as they should be; the owner may not be, after the AgentDeployment or the target came anew."""

@@ -73,6 +73,8 @@ def _transitions(new: Body, old: Body) -> list[Event]:
     events = []
     for each in new["conditions"]:
         bad = _TOLD.get(each["type"])
+        if each["type"] == ConditionType.METRICS_AVAILABLE and before.get(ConditionType.READY) != "True":
+            continue  # pods that have just been made are not scraped yet
         known = before.get(each["type"])
         if bad is None or each["status"] == known or (known is None and each["status"] != bad):
             continue
