@@ -79,7 +79,7 @@ class KubeApi:
     @property
     def is_congested(self) -> bool:
         """Whether writes have to wait for their turn: what can wait should leave it to what cannot."""
-        return self._bucket.is_empty
+        return self._bucket.is_empty or self._writers.locked()
 
     async def get(self, path: str, **params: str | int) -> Body:
         """Read one object, or any path that answers a JSON object.

@@ -83,7 +83,7 @@ class Delivery:
         patience = TOUCH_AGAIN_SECONDS * 2 ** max(memo.touches - 1, 0)
         if delivered.generation in {delivered.applied, memo.delivered} or memo.touches >= MOST_TOUCHES:
             return False
-        if memo.touches and case.now - memo.touched_at < patience:
+        if memo.touches and (case.now - memo.touched_at < patience or self._api.is_congested):
             return False
         memo.touched_at, memo.touches = case.now, memo.touches + 1
         pods = case.live.pods if case.live.pods_known else await pods_of(self._api, deployment)

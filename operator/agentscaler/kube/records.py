@@ -76,21 +76,23 @@ class Records:
         self._most_of_all = most_of_all
         self._rings: OrderedDict[tuple[str, str], deque[bytes]] = OrderedDict()
         self._latest: dict[tuple[str, str], DecisionRecord] = {}
-        self._kept: dict[tuple[str, str], DecisionRecord] = {}
+        self._kept: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._count = 0
 
     def add(self, record: DecisionRecord) -> bool:
         """Take in the record of a tick; whether it is kept and logged, because it moved or says something new."""
         key = (record.namespace, record.name)
         self._latest[key] = record
-        last = self._kept.get(key)
-        if last is not None and last.uid == record.uid and _says(last) == _says(record):
+        says = _says(record)
+        if self._kept.get(key, ())[1:] == says[1:] and not record.decision.changed:
             return False
-        self._kept[key] = record
-        log.info("decision", extra={"record": to_json(record)})
+        self._kept[key] = says
+        plain = _ADAPTER.dump_json(record)
+        if log.isEnabledFor(logging.INFO):
+            log.info("decision", extra={"record": json.loads(plain)})
         ring = self._rings.setdefault(key, deque())
         self._rings.move_to_end(key)
-        ring.append(zlib.compress(_ADAPTER.dump_json(record), 1))
+        ring.append(zlib.compress(plain, 1))
         self._count += 1
         while len(ring) > self._most_of_one:
             ring.popleft()
@@ -104,7 +106,7 @@ class Records:
         key = (namespace, name)
         records = [from_bytes(each) for each in self._rings.get(key, ())]
         latest = self._latest.get(key)
-        if latest is not None and latest is not self._kept.get(key):
+        if latest is not None and self._kept.get(key, ())[:1] != (latest.now,):
             records.append(latest)
         return [to_json(record) for record in records]
 
@@ -131,8 +133,7 @@ def from_bytes(packed: bytes) -> DecisionRecord:
 
 
 def _says(record: DecisionRecord) -> tuple[Any, ...]:
-    """What makes a tick different from the last one that was kept: a move, another reason, a condition."""
+    """Its time, and what makes it different from the one that was kept before, even if it moves nothing."""
     decision = record.decision
-    moves = record.now if decision.changed else 0.0
     conditions = tuple((each.type, each.status, each.reason) for each in decision.conditions)
-    return record.generation, moves, decision.reason, conditions
+    return record.now, record.uid, record.generation, decision.reason, conditions
