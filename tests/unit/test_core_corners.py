@@ -15,6 +15,7 @@ from agentscaler.core.target import Pod
 from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, SPIKE, START, TARGET, Loop, cache_bytes, workers
 
 IDLE: dict[str, Any] = dict.fromkeys(("request_rate_60", "request_rate_300", "queue_wait", "error_ratio"), Health.IDLE)
+WORK: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 3.0, "request_rate_60": 16.0, "request_rate_300": 16.0}
 
 
 def test_pods_that_do_not_report_are_not_taken_for_idle() -> None:
@@ -163,3 +164,112 @@ def test_a_growth_that_is_cut_says_why_it_grew() -> None:
     decision = loop.tick(**(SPIKE | {"queue_depth": 400.0}))
     assert decision.settings.replicas == 10
     assert decision.reason is Reason.BURST
+
+
+def test_a_leak_in_one_pod_does_not_take_the_workers_of_all() -> None:
+    eight = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=8))
+    loop = Loop(eight, replace(TARGET, replicas=4, ready_replicas=4))
+    loop.ticks(40, **WORK)
+    loop.memory = replace(loop.memory, learned=LEARNED)
+    size = loop.target.replicas
+    leak = {"memory_max_bytes": 900.0 * MEBIBYTE, "memory_mean_bytes": 350.0 * MEBIBYTE}
+    decision = loop.ticks(24, **WORK, **leak)
+    assert workers(decision) >= 4
+    assert decision.settings.replicas <= 2 * size
+
+
+def test_one_heavy_minute_in_one_pod_is_forgotten_within_five() -> None:
+    loop = Loop(target=replace(TARGET, replicas=4, ready_replicas=4))
+    loop.ticks(20, **WORK)
+    loop.memory = replace(loop.memory, learned=LEARNED)
+    heavy = {"memory_max_bytes": 850.0 * MEBIBYTE, "memory_mean_bytes": 350.0 * MEBIBYTE}
+    loop.ticks(12, **WORK, **heavy)
+    calm = {"memory_max_bytes": 300.0 * MEBIBYTE, "memory_mean_bytes": 260.0 * MEBIBYTE}
+    assert workers(loop.ticks(60, **WORK, **calm)) == 4
+
+
+def test_a_burst_takes_no_more_cache_than_the_workers_that_it_needs() -> None:
+    loop = Loop()
+    loop.ticks(20)
+    loop.memory = replace(loop.memory, learned=LEARNED)
+    size = cache_bytes(loop.decisions[-1])
+    kept = {"memory_mean_bytes": 262.0 * MEBIBYTE, "memory_max_bytes": 262.0 * MEBIBYTE}
+    # Two runs wait: eight or nine workers are plenty, and 150 + 10 * 20 + 181 MiB fit into 819.
+    assert (
+        cache_bytes(
+            loop.tick(
+                **(
+                    SPIKE
+                    | kept
+                    | {
+                        "in_flight": 4.0,
+                        "queue_depth": 2.0,
+                        "service_time": 10.0,
+                        "request_rate_60": 0.4,
+                        "request_rate_300": 0.4,
+                    }
+                )
+            )
+        )
+        == size
+    )
+
+
+def test_after_429s_workers_come_back_step_by_step() -> None:
+    loop = Loop(target=replace(TARGET, memory_limit_bytes=16 * 1024 * MEBIBYTE))
+    loop.ticks(40, in_flight=8.0)
+    throttled = loop.ticks(30, in_flight=4.0, queue_depth=30.0, upstream_429_rate=2.0)
+    fewer = workers(throttled)
+    assert workers(loop.tick(in_flight=4.0, queue_depth=30.0, upstream_429_rate=0.0)) <= 2 * fewer  # it jumps to 32
+
+
+def test_retries_against_an_open_breaker_are_not_demand() -> None:
+    loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+    loop.ticks(60, in_flight=8.0, request_rate_60=16.0, request_rate_300=16.0)
+    size = loop.target.replicas
+    loop.ticks(
+        60,
+        in_flight=0.0,
+        request_rate_60=0.0,
+        request_rate_300=8.0,
+        rejected_breaker_rate=80.0,
+        breaker_state=2.0,
+        upstream_5xx_rate=1.0,
+    )
+    # All is well again; the counter of refusals still looks back a minute, over calls that were tried five times.
+    after = loop.ticks(6, in_flight=8.0, request_rate_60=10.0, request_rate_300=10.0, rejected_breaker_rate=40.0)
+    assert after.settings.replicas <= 2 * size
+
+
+def test_advice_on_workers_goes_beyond_what_is_in_force() -> None:
+    advice = replace(
+        POLICY,
+        workers=replace(POLICY.workers, mode=Mode.RECOMMEND),
+        replicas=replace(POLICY.replicas, mode=Mode.RECOMMEND, manual=2),
+    )
+    loop = Loop(advice)
+    loop.ticks(20)
+    decision = loop.tick(**(SPIKE | {"queue_depth": 100.0}))
+    assert (decision.settings.workers, decision.settings.replicas) == (4, 2)
+    assert decision.recommended.workers is not None
+    assert decision.recommended.workers > 4
+
+
+def test_advice_on_the_breaker_does_not_drift() -> None:
+    loop = Loop(replace(POLICY, breaker=replace(POLICY.breaker, mode=Mode.RECOMMEND)))
+    advice = {loop.tick(upstream_call_rate=rate).recommended.breaker for rate in (1.0, 2.0, 3.0, 8.0)}
+    assert len(advice) == 1
+
+
+def test_work_that_the_rate_does_not_show_yet_counts() -> None:
+    loop = Loop()
+    loop.ticks(70)
+    before = loop.target.replicas
+    assert loop.tick(in_flight=30.0, request_rate_60=10.0).settings.replicas > before
+
+
+def test_a_part_that_is_missing_for_a_moment_does_not_restart_the_window() -> None:
+    loop = Loop(target=replace(TARGET, replicas=8, ready_replicas=8))
+    loop.ticks(80, **BUSY)
+    since = loop.memory.known_since
+    assert loop.tick(**(BUSY | {"pods_reporting": 1.0})).memory.known_since == since

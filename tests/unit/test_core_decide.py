@@ -79,12 +79,12 @@ class TestDemand:
         loop = Loop()
         loop.ticks(20)
         assert workers(loop.tick(**SPIKE)) > 4
-        assert workers(loop.ticks(20, in_flight=8.0, request_rate_60=16.0, request_rate_300=16.0)) == 4
+        assert workers(loop.ticks(30, in_flight=8.0, request_rate_60=16.0, request_rate_300=16.0)) == 4
 
     def test_replicas_fall_to_the_minimum_without_traffic(self) -> None:
         loop = Loop(target=replace(TARGET, replicas=6, ready_replicas=6))
         idle: dict[str, Any] = dict.fromkeys(("request_rate_60", "request_rate_300", "queue_wait"), Health.IDLE)
-        assert loop.ticks(60, in_flight=0.0, in_flight_max=0.0, **idle).settings.replicas == 1
+        assert loop.ticks(70, in_flight=0.0, in_flight_max=0.0, **idle).settings.replicas == 1
 
     def test_a_spike_seen_by_part_of_the_pods_still_raises(self) -> None:
         loop = Loop(without_hold())
@@ -146,16 +146,16 @@ class TestDependency:
         assert decision.settings.breaker.failure_rate_threshold_percent == 20
         assert decision.settings.breaker.wait_duration_in_open_state_seconds == 30
 
-    def test_the_wait_grows_with_the_outage_and_never_beyond_half_of_it(self) -> None:
+    def test_the_wait_grows_with_the_outage_and_never_beyond_a_quarter_of_it(self) -> None:
         loop = Loop()
         loop.ticks(40)
         began = loop.now + 5
-        for _ in range(200):
+        for _ in range(400):
             wait = loop.tick(
                 upstream_timeout_rate=2.0, breaker_state=2.0
             ).settings.breaker.wait_duration_in_open_state_seconds
             assert wait is not None
-            assert wait <= max(30, (loop.now - began) / 2)
+            assert wait <= max(30, (loop.now - began) / 4)
         assert wait == 300
 
     def test_after_two_calm_minutes_the_breaker_is_where_it_started(self) -> None:
@@ -271,7 +271,7 @@ class TestShape:
     def test_scale_down_waits_for_the_stabilization_window(self) -> None:
         loop = Loop(target=replace(TARGET, replicas=8, ready_replicas=8))
         loop.ticks(2, **BUSY)
-        held_until = loop.now + 120
+        held_until = loop.now + 300
         while loop.tick().settings.replicas >= 5:
             assert loop.now < held_until + 10
         assert loop.now >= held_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_shares, upstream_throttled
+from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_shares
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
@@ -17,8 +17,8 @@ DEFAULT_WAIT_SECONDS = 30
 SLIDING_WINDOW_SECONDS = 60
 LEAST_CALLS, MOST_CALLS = 5, 100
 CALM_SECONDS = 120.0
-WAIT_SHARE_OF_OUTAGE = 0.5
-"""The open state may cost at most half of the outage again: the wait grows with its age."""
+WAIT_SHARE_OF_OUTAGE = 0.25
+"""The open state may cost at most a quarter of the outage again: the wait grows with its age."""
 
 
 def start_breaker(policy: BreakerPolicy, call_rate_per_pod: float | None, workers: int | None) -> Breaker:
@@ -51,17 +51,17 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         return d
     breaker = d.settings.breaker
     if s.memory.upstream_bad_since is not None:
+        # Only calls that failed count, or the breaker would feed on what it refuses itself; 429s are a matter of rate.
+        if upstream_shares(s.observation)[0] < FAILING_SHARE:
+            return d
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
         if threshold is not None:
             tight = replace(tight, failure_rate_threshold_percent=threshold.min)
-        waits = breaker.wait_duration_in_open_state_seconds
+        state, waits = s.value(SignalName.BREAKER_STATE), breaker.wait_duration_in_open_state_seconds
         age = now - s.memory.upstream_bad_since
-        state = s.value(SignalName.BREAKER_STATE)
-        # Rates look back a minute: a closed breaker says that it is over. And an open one that nobody tries
-        # proves nothing: only calls that failed make the wait longer, or the breaker would feed on itself.
-        failing = (state is None or state >= 1) and upstream_shares(s.observation)[0] >= FAILING_SHARE
-        if failing and wait is not None and waits is not None and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
+        # Rates look back a minute: a closed breaker says that it is over.
+        if wait is not None and waits is not None and state != 0 and age * WAIT_SHARE_OF_OUTAGE >= 2 * waits:
             tight = replace(tight, wait_duration_in_open_state_seconds=min(wait.max, 2 * waits))
         return _moved(d, tight, Reason.UPSTREAM_FAILING, "the provider fails: trip early and probe seldom")
     calm = s.memory.upstream_calm_since
@@ -86,7 +86,7 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
     if s.value(SignalName.UPSTREAM_5XX_RATE) is None and s.value(SignalName.BREAKER_STATE) is None:
         # Time in the dark is no calm.
         return memory if memory.upstream_calm_since is None else replace(memory, upstream_calm_since=s.now)
-    if upstream_failing(s.observation) or upstream_throttled(s.observation):
+    if upstream_failing(s.observation):
         since = memory.upstream_bad_since
         return replace(memory, upstream_bad_since=s.now if since is None else since, upstream_calm_since=None)
     if memory.upstream_bad_since is not None:

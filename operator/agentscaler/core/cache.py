@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.capacity import base_workers, cache_bounds
+from agentscaler.core.capacity import base_workers, busy_level, cache_bounds
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob, Settings
@@ -50,7 +50,7 @@ def _grow(s: Situation, d: Draft, misses: float) -> Draft:
         if s.law is None or not s.law.learned:
             return d  # nobody knows yet what runs need
         workers = max(base_workers(s), d.settings.workers or 0)
-        most = min(most, budget - s.law.base_bytes - s.law.excess_bytes - workers * s.law.per_run_bytes)
+        most = min(most, s.law.cache_beside(budget, workers, busy_level(s)))
     bigger = int(min(most, size * GROWTH))
     if bigger <= size:
         return d

@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
     obey_full_pause,
     keep_bounds,
 )
-LEAST_HISTORY_SECONDS = 120.0
+LEAST_HISTORY_SECONDS = 300.0
 _Values = TypeVar("_Values", Cache, Breaker)
 
 
@@ -97,7 +97,8 @@ def situation(policy: Policy, target: Target, observation: Observation, memory: 
     trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
     wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
-    known = knowledge is Knowledge.KNOWN
+    # A part that is missing (a pod that leaves, one that is not scraped yet) holds while it is missing, and no longer.
+    known = knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}
     memory = replace(
         memory,
         known_since=_since(memory.known_since, now) if known else None,
@@ -183,7 +184,8 @@ def _first(s: Situation) -> Draft:
         cache = _filled(current.cache, _start_cache(p.cache))
         d = d.set("first", Knob.CACHE, replace(d.settings, cache=cache), Reason.INITIAL, "start values")
     if p.breaker.mode is not Mode.OFF:
-        calls = s.value(SignalName.UPSTREAM_CALL_RATE)
+        # Advice alone must not drift with the rate of the moment.
+        calls = s.value(SignalName.UPSTREAM_CALL_RATE) if p.breaker.mode is Mode.AUTO else None
         rate = calls / s.serving_pods if calls is not None else None
         breaker = _filled(current.breaker, start_breaker(p.breaker, rate, d.settings.workers))
         d = d.set("first", Knob.CIRCUIT_BREAKER, replace(d.settings, breaker=breaker), Reason.INITIAL, "start values")

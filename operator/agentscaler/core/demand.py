@@ -17,6 +17,8 @@ LATE_SHARE_OF_OBJECTIVE = 0.3
 """A queue that would wait longer than this share of the objective is a surge."""
 TREND_SECONDS = 300.0
 """The longest window that the trend looks at."""
+UNUSUAL = 2.0
+"""Standard deviations of Poisson work above what the rate explains from which the gauge knows better."""
 MOST_TREND = 2.0
 """A trend may at most double the present rate."""
 RATES = (SignalName.REQUEST_RATE_60, SignalName.REQUEST_RATE_120, SignalName.REQUEST_RATE_300)
@@ -71,14 +73,14 @@ def demand(
     measured = observation.value(SignalName.SERVICE_TIME)
     service = max(measured or learned.service_seconds, 1e-3)
 
-    refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
-    rate = _rate_ahead(observation, trend=trend) + refused
+    rate = _rate_ahead(observation, trend=trend) + _refused(observation)
     wait = queued * service / max(slots, 1)
     objective = policy.objectives.queue_wait
     target_wait = objective.target_seconds if objective else max(service, 1.0)
     surge = queued > 0 and wait > LATE_SHARE_OF_OBJECTIVE * target_wait
-    if surge:
-        # Rates look back a minute. With every worker busy, Little's law on the gauge says what really passes now.
+    usual = rate * service
+    if surge or busy > usual + UNUSUAL * sqrt(usual):
+        # Rates look back a minute. Little's law on the gauge says what really passes now.
         rate = max(rate, busy / service)
 
     observed_at = observation.signal(SignalName.IN_FLIGHT).observed_at or observation.evaluated_at
@@ -99,6 +101,14 @@ def demand(
         surge=surge,
         certain=busy_whole and queue_whole,
     )
+
+
+def _refused(observation: Observation) -> float:
+    """Runs refused per second. Callers try again: refusals are worth no more than what used to come."""
+    refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
+    slower = [observation.value(n) for n in (SignalName.REQUEST_RATE_300, SignalName.REQUEST_RATE_600)]
+    usual = max((rate for rate in slower if rate), default=refused)
+    return min(refused, usual)
 
 
 def _rate_ahead(observation: Observation, *, trend: bool) -> float:

@@ -15,7 +15,11 @@ from agentscaler.core.situation import Draft, Knowledge, Situation
 
 THROTTLE_FACTOR = 0.8
 """Multiplicative decrease on 429s, as in AIMD; the increase is the demand rule's."""
-THROTTLE_SECONDS = 30.0
+THROTTLE_SECONDS = 75.0
+"""A cut shows in the rate of the last minute after that minute and a scrape."""
+RETURN_SECONDS = 30.0
+RETURN_SHARE = 8
+"""Every half minute without 429s an eighth of the workers comes back, one at least: the additive increase."""
 CREDIT_START_UPS = 3.0
 LEAST_CREDIT_SECONDS = 120.0
 
@@ -72,30 +76,54 @@ def spare_dependency(s: Situation, d: Draft) -> Draft:
 
 
 def withdraw_throttled(s: Situation, d: Draft) -> Draft:
-    """Workers that only earn 429s are worth nothing: a fifth of them goes, again after half a minute."""
-    workers = d.settings.workers
-    if workers is None or not _throttled(s) or s.now - s.memory.throttled_at < THROTTLE_SECONDS:
+    """Workers that only earn 429s are worth nothing: a fifth goes, and comes back step by step."""
+    workers, cap = d.settings.workers, s.memory.throttle_cap
+    if workers is None or s.policy.workers.mode is Mode.OFF:
         return d
-    fewer = max(s.policy.workers.min, int(workers * THROTTLE_FACTOR))
+    if cap is not None and cap < workers:
+        d = d.workers("withdraw-throttled", cap, Reason.RATE_LIMITED, "the provider answered 429: back step by step")
+        if d.settings.replicas > s.current.replicas:
+            why = "the provider's rate is the limit: replicas wait until all workers are back"
+            d = d.replicas("withdraw-throttled", s.current.replicas, Reason.RATE_LIMITED, why)
+            d = d.limit(Reason.RATE_LIMITED, why)
+    if not _throttled_now(s) or s.now - s.memory.throttled_at < THROTTLE_SECONDS:
+        return d
+    assert d.settings.workers is not None
+    fewer = max(s.policy.workers.min, int(d.settings.workers * THROTTLE_FACTOR))
     return d.workers("withdraw-throttled", fewer, Reason.RATE_LIMITED, "the provider answers 429: fewer runs at a time")
 
 
 def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
-    """Note when workers were last withdrawn, and the rate of 429s."""
-    withdrawn = any(step.rule == "withdraw-throttled" for step in d.steps)
+    """Note the cap, when it last moved, and the rate of 429s."""
     rate = s.value(SignalName.UPSTREAM_429_RATE)
-    memory = memory if rate is None else replace(memory, throttle_rate=rate)
-    return replace(memory, throttled_at=s.now) if withdrawn else memory
+    if rate is None:
+        return memory
+    throttled = upstream_throttled(s.observation)
+    since = (s.now if memory.throttled_since is None else memory.throttled_since) if throttled else None
+    memory = replace(memory, throttle_rate=rate, throttled_since=since)
+    step = next((step for step in reversed(d.steps) if step.rule == "withdraw-throttled"), None)
+    if step is not None and step.knob is Knob.WORKERS and _throttled_now(s):
+        if s.now - s.memory.throttled_at >= THROTTLE_SECONDS:
+            return replace(memory, throttle_cap=d.settings.workers, throttled_at=s.now)
+        return memory
+    cap = memory.throttle_cap
+    if cap is None or throttled or s.now - memory.throttled_at < RETURN_SECONDS:
+        return memory
+    cap += max(1, cap // RETURN_SHARE)
+    return replace(memory, throttle_cap=cap if cap < s.policy.workers.max else None, throttled_at=s.now)
 
 
-def _throttled(s: Situation) -> bool:
-    return (
-        s.policy.workers.mode is not Mode.OFF
-        and s.knowledge is Knowledge.KNOWN
-        and s.diagnosis is Diagnosis.DEPENDENCY_BOUND
-        and upstream_throttled(s.observation)
-        and (s.value(SignalName.UPSTREAM_429_RATE) or 0.0) >= s.memory.throttle_rate
-    )
+def _throttled_now(s: Situation) -> bool:
+    """429s come in now, and do not only stand in the minute that the rate looks back.
+
+    In the first minute of a throttle each new 429 raises the rate; after it, a rate that does not fall is fed.
+    """
+    if s.knowledge is not Knowledge.KNOWN or not upstream_throttled(s.observation):
+        return False
+    rate, before, since = s.value(SignalName.UPSTREAM_429_RATE) or 0.0, s.memory.throttle_rate, s.memory.throttled_since
+    if since is None or s.now - since < THROTTLE_SECONDS:
+        return rate > 1.01 * before
+    return rate >= 0.97 * before
 
 
 def keep_the_unknown(s: Situation, d: Draft) -> Draft:

@@ -19,6 +19,9 @@ LEAST_SPREAD_RUNS = 0.4
 LEAST_START_UP_SECONDS = 1.0
 LONGEST_START_UP_SECONDS = 900.0
 """A pod that took longer has lost readiness and found it again: its Ready time is not that of its start."""
+MEBIBYTE = 2**20
+HEAVY_BASE = 0.75
+"""Share of the budget from which memory without any run is what fills it."""
 LEAST_RUN_BYTES = 1024.0
 """A slope below this is noise: no run lives in less."""
 
@@ -33,9 +36,24 @@ class MemoryLaw:
     learned: bool = True
     """False: only an upper bound, good for refusing growth, not for taking anything away."""
 
-    def runs_that_fit(self, budget_bytes: float, cache_bytes: float) -> int:
-        """The most runs for which base + runs * per_run + excess + cache stays inside the budget; may be below zero."""
-        return int((budget_bytes - self.base_bytes - self.excess_bytes - cache_bytes) // self.per_run_bytes)
+    def runs_that_fit(self, budget_bytes: float, cache_bytes: float, busy_level: int) -> int:
+        """The most runs whose memory stays inside the budget beside the cache; may be below zero.
+
+        The tail (`excess`) limits the reserve above `busy_level`, the runs that a pod is sized for; below it the mean
+        law counts alone. The tail belongs to the worst pod of an hour: taken off every pod's budget it would throttle
+        a whole service for one leak. Where the base alone fills the budget, fewer runs mend nothing: half remain.
+        """
+        room = budget_bytes - self.base_bytes - cache_bytes
+        mean = int(room // self.per_run_bytes)
+        if self.base_bytes > HEAVY_BASE * budget_bytes:
+            mean = max(mean, busy_level // 2)
+        return max(int((room - self.excess_bytes) // self.per_run_bytes), min(mean, busy_level))
+
+    def cache_beside(self, budget_bytes: float, runs: int, busy_level: int) -> int:
+        """Bytes left for the cache beside `runs`, in whole mebibytes; may be below zero."""
+        tail = self.excess_bytes if runs > busy_level else 0.0
+        left = budget_bytes - self.base_bytes - runs * self.per_run_bytes - tail
+        return int(left // MEBIBYTE) * MEBIBYTE
 
 
 def learn(learned: Learned, target: Target, observation: Observation, elapsed_seconds: float) -> Learned:

@@ -83,8 +83,12 @@ class Memory:
     """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
     relieved_at: float = 0.0
     """When memory pressure last forced a cut, or the cap last relaxed."""
+    throttle_cap: int | None = None
+    """Highest worker count after 429s; it grows step by step while there are none."""
+    throttled_since: float | None = None
+    """Since when the provider has been answering 429."""
     throttled_at: float = 0.0
-    """When workers were last cut for 429s."""
+    """When the cap last moved."""
     throttle_rate: float = 0.0
     """429s per second at the last tick: rates look back a minute, so only one that does not fall is news."""
     upstream_bad_since: float | None = None

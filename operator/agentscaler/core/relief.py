@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.capacity import cache_bounds, cache_bytes_in_force
+from agentscaler.core.capacity import LEAST_CACHE_CUT, busy_level, cache_bounds, cache_bytes_in_force
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
@@ -23,6 +23,8 @@ SETTLE_SECONDS = 10.0
 CALM_SECONDS = 300.0
 RELAX_SECONDS = 60.0
 RELAX_BELOW = 0.9
+LEAK_SHARE = 0.5
+"""Below this share of what a pod holds, its runs are not what fills it."""
 
 
 def relieve_memory(s: Situation, d: Draft) -> Draft:
@@ -42,15 +44,24 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
         return d
     fullest = s.value(SignalName.IN_FLIGHT_MAX) or 0.0
     workers = d.settings.workers
-    if fullest < 1 or workers is None or s.policy.workers.mode is not Mode.AUTO:
+    if fullest < 1 or workers is None or s.policy.workers.mode is Mode.OFF:
         return d.limit(
             Reason.MEMORY_PRESSURE,
             "memory stands above its objective without running work that could be cut: "
             "raise the limit, lower the cache's minimum, or look for a leak",
         )
-    held = worst - (s.value(SignalName.CACHE_BYTES) or 0.0)
-    per_run = s.law.per_run_bytes if s.law and s.law.learned else max(held, 1.0) / fullest
-    fewer = max(s.policy.workers.min, min(workers, ceil(fullest)) - ceil(left / per_run))
+    held = max(worst - (s.value(SignalName.CACHE_BYTES) or 0.0), 1.0)
+    per_run, floor = held / fullest, s.policy.workers.min
+    if s.law is not None and s.law.learned:
+        # What runs hold now may be more than they held within the last hour.
+        per_run = max(s.law.per_run_bytes, (held - s.law.base_bytes) / fullest)
+        if s.law.per_run_bytes * fullest < LEAK_SHARE * held:
+            floor = max(floor, busy_level(s) // 2)
+            d = d.limit(
+                Reason.MEMORY_PRESSURE,
+                "the worst pod holds more than its runs explain: look for a leak, or raise the memory limit",
+            )
+    fewer = max(floor, min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
         min(workers, fewer),
@@ -63,9 +74,12 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
 def _no_growth(s: Situation, d: Draft) -> Draft:
     settings = d.settings
     if s.current.workers is not None and settings.workers is not None:
+        # A cut that did not help within five minutes was no cure: half of the busy level comes back.
+        patience = s.now - s.memory.relieved_at <= CALM_SECONDS
+        most = s.current.workers if patience else max(s.current.workers, busy_level(s) // 2)
         d = d.workers(
             "relieve-memory",
-            min(settings.workers, s.current.workers),
+            min(settings.workers, most),
             Reason.MEMORY_PRESSURE,
             "memory is above its objective: no more workers",
         )
@@ -102,12 +116,14 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
     if law is None or not law.learned or workers is None:
         return d
     size = float(d.settings.cache.max_bytes) if d.settings.cache.max_bytes is not None else cache_bytes_in_force(s)
-    if law.runs_that_fit(budget, size) >= workers:
+    busy = busy_level(s)
+    if law.runs_that_fit(budget, size, busy) >= workers:
         return d
     bounds = cache_bounds(s)
     if bounds is not None and d.settings.cache.max_bytes is not None:
-        left = budget - law.base_bytes - law.excess_bytes - workers * law.per_run_bytes
-        smaller = min(d.settings.cache.max_bytes, max(bounds.min, int(left)))
+        smaller = min(d.settings.cache.max_bytes, max(bounds.min, law.cache_beside(budget, workers, busy)))
+        if smaller > (1 - LEAST_CACHE_CUT) * size:
+            return d
         settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=smaller))
         d = d.set(
             "memory-invariant",
@@ -117,9 +133,9 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
             f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave the cache {describe_cache(settings)}",
         )
         size = float(smaller)
-    if s.policy.workers.mode is not Mode.AUTO:
+    if s.policy.workers.mode is Mode.OFF:
         return d
-    fits = max(s.policy.workers.min, min(workers, law.runs_that_fit(budget, size)))
+    fits = max(s.policy.workers.min, min(workers, law.runs_that_fit(budget, size, busy)))
     if fits < workers:
         d = d.limit(Reason.MEMORY_LIMITED, "the learned memory per run keeps workers below what demand asks for")
     return d.workers(
