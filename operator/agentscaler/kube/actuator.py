@@ -25,6 +25,7 @@ from agentscaler.kube.events import Events
 from agentscaler.kube.memo import Memo, problem_of
 from agentscaler.kube.scale import Scaled, Scaler
 from agentscaler.kube.store import Store
+from agentscaler.kube.touch import Touch
 from agentscaler.kube.writer import StatusWriter
 
 
@@ -33,6 +34,7 @@ class Actuator:
 
     def __init__(self, api: KubeApi, store: Store) -> None:
         self._delivery = Delivery(api)
+        self._touch = Touch(api)
         self._builder = Builder(api)
         self._scaler = Scaler(api)
         self._status = StatusWriter(api, store)
@@ -71,7 +73,7 @@ class Actuator:
             outcome = _with(outcome, Event(Reason.RESTORED, delivered.restored, warning=True, action="Restore"))
         if not case.record.adopts and outcome.problem is None:
             outcome = await self._build(case, wanted, outcome, memo)
-        outcome = await self._touch(case, outcome, memo)
+        outcome = await self._touched(case, outcome, memo)
         outcome = await self._scale(case, decision, outcome, memo)
         # Start values are no move.
         started = case.before.settings is not None and decision.reason is not Reason.INITIAL
@@ -93,9 +95,9 @@ class Actuator:
             outcome = _with(outcome, Event(Reason.RESTORED, note, warning=True, action="Restore"))
         return outcome
 
-    async def _touch(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
+    async def _touched(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
         try:
-            touched = await self._delivery.touch(case, outcome.delivered, memo)
+            touched = await self._touch.again(case, outcome.delivered, memo)
         except KubeError as error:
             return replace(outcome, problem=outcome.problem or problem_of(error))
         return replace(outcome, writes=(*outcome.writes, "touch")) if touched else outcome

@@ -1,12 +1,11 @@
-"""How settings reach the agents: the ConfigMap, the touch that refreshes it in the pods, or a restart.
+"""How settings reach the agents: the ConfigMap, and whether pods report it; see `touch` and `builder` for the rest.
 
 Safe after a crash between any two writes: what is wanted is compared with the live file each time, a generation is
-never used for two contents, and a touch that was lost is repeated while pods owe a report.
+never used for two contents, and only what pods report counts as delivered.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from agentscaler.api.conditions import Condition, ConditionType, Reason
@@ -18,15 +17,14 @@ from agentscaler.kube.api import MERGE, KubeApi
 from agentscaler.kube.case import Case, Delivered
 from agentscaler.kube.errors import Conflict, KubeError, NotFound
 from agentscaler.kube.facts import is_ours, tuning_generation
-from agentscaler.kube.live import ConfigMapFacts, PodFacts
+from agentscaler.kube.live import ConfigMapFacts
 from agentscaler.kube.memo import Memo, Problem, problem_of
-from agentscaler.kube.paths import CONFIG_MAPS, PODS
-from agentscaler.kube.sight import pods_of
+from agentscaler.kube.paths import CONFIG_MAPS
 from agentscaler.kube.store import Record
+from agentscaler.kube.touch import MOST_TOUCHES
 from agentscaler.kube.workload import (
     MANAGER,
     SETTINGS_FILE,
-    TOUCHED,
     Body,
     adopted_owner,
     config_map,
@@ -35,9 +33,6 @@ from agentscaler.kube.workload import (
     settings_name,
 )
 
-TOUCH_AGAIN_SECONDS = 3.0
-MOST_TOUCHES = 5
-"""After these (about 90 s) the kubelet has refreshed the volume by itself, and an agent that is silent stays so."""
 SETTLE_SECONDS = 15.0
 """How long the second of two steps waits for the report of the first."""
 OVERDUE_SECONDS = 120.0
@@ -72,34 +67,6 @@ class Delivery:
                 ),
             )
         return await self._put(case, facts, target, memo)
-
-    async def touch(self, case: Case, delivered: Delivered, memo: Memo) -> bool:
-        """Have the kubelets refresh the volume of pods that owe a report; whether anything was written."""
-        deployment = case.live.deployment
-        if not delivered.waiting or delivered.restart_generation is not None or deployment is None:
-            return False
-        if not case.live.settings_mounted:
-            return False
-        patience = TOUCH_AGAIN_SECONDS * 2 ** max(memo.touches - 1, 0)
-        if delivered.generation in {delivered.applied, memo.delivered} or memo.touches >= MOST_TOUCHES:
-            return False
-        if memo.touches and (case.now - memo.touched_at < patience or self._api.is_congested):
-            return False
-        memo.touched_at, memo.touches = case.now, memo.touches + 1
-        pods = case.live.pods if case.live.pods_known else await pods_of(self._api, deployment)
-        mark = f"{delivered.generation}-{memo.touches}"
-        # A pod that came after the write has mounted the new file.
-        old = [pod for pod in pods if not pod.terminating and pod.created_at <= memo.tuning_written_at + 1]
-        await asyncio.gather(*(self._touch_one(case, pod, mark) for pod in old))
-        return bool(old)
-
-    async def _touch_one(self, case: Case, pod: PodFacts, mark: str) -> None:
-        path = PODS.path(case.record.namespace, pod.name)
-        body = {"metadata": {"uid": pod.uid, "annotations": {TOUCHED: mark}}}
-        try:
-            await self._api.patch(path, body, content_type=MERGE, field_manager=MANAGER)
-        except (NotFound, Conflict):
-            return  # gone, or another pod by now
 
     def _next_step(self, case: Case, facts: ConfigMapFacts | None, wanted: Settings, memo: Memo) -> Settings:
         """`wanted`, or what has to come before it so that a pod never holds more memory than it may."""
