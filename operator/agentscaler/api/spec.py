@@ -131,7 +131,8 @@ class AgentDeploymentSpec(Model):
     paused: bool | None = None
     """True: no knob is moved. Effective default: false."""
     paused_scale_in: bool | None = None
-    """True: capacity is not lowered: not replicas, not workers, not the cache; danger to memory is excepted. Effective default: false."""
+    """True: capacity is not lowered: not replicas, not workers, not the cache. Danger to memory is excepted. Effective
+    default: false."""
     paused_scale_out: bool | None = None
     """True: capacity is not raised: not replicas, not workers. Effective default: false."""
 
