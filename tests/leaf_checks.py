@@ -91,7 +91,16 @@ def waits_for_restart(spec: dict[str, Any]) -> bool:
     body["metadata"] |= {"uid": "d-1", "resourceVersion": "1", "generation": 1}
     live = Live(deployment=deployment_facts(body | {"status": {}}))
     case = Case(
-        one, live, None, Observation(1100.0), None, fresh=False, before=Memory(), now=1100.0, in_flight=_nothing
+        record=one,
+        live=live,
+        policy=None,
+        effective={},
+        observation=Observation(1100.0),
+        decision=None,
+        fresh=False,
+        before=Memory(),
+        now=1100.0,
+        in_flight=_nothing,
     )
     return Delivery(None)._restart_pending(case)  # type: ignore[arg-type]  # it asks the API server nothing
 
