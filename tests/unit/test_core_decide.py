@@ -258,13 +258,16 @@ class TestCache:
         loop.ticks(30)
         loop.memory = replace(loop.memory, learned=LEARNED)
         size = cache_bytes(loop.decisions[-1])
-        decision = loop.tick(cache_bytes=float(size), cache_eviction_rate=1.0, cache_miss_rate=2.0)
+        decision = loop.tick(cache_bytes=float(size), cache_eviction_rate=1.0, cache_miss_rate=2.0, cache_hit_ratio=0.3)
         assert cache_bytes(decision) > size
 
     def test_entries_that_expire_live_longer(self) -> None:
         loop = Loop()
         loop.ticks(30)
-        assert loop.tick(cache_expired_rate=1.5, cache_miss_rate=2.0).settings.cache.ttl_seconds == 900
+        assert (
+            loop.tick(cache_expired_rate=1.5, cache_miss_rate=2.0, cache_hit_ratio=0.3).settings.cache.ttl_seconds
+            == 900
+        )
 
 
 class TestShape:

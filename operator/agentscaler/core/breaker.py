@@ -15,7 +15,7 @@ from agentscaler.core.situation import Draft, Situation, describe_breaker
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
 SLIDING_WINDOW_SECONDS = 60
-LEAST_CALLS, MOST_CALLS = 5, 100
+LEAST_CALLS, MOST_CALLS = 10, 100
 CALM_SECONDS = 120.0
 WAIT_SHARE_OF_OUTAGE = 0.25
 """The open state may cost at most a quarter of the outage again: the wait grows with its age."""
@@ -76,6 +76,17 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
     return _moved(d, well, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
 
 
+def _is_away(s: Situation) -> bool:
+    """Whether the breaker stands elsewhere than where it starts."""
+    start, breaker = start_breaker(s.policy.breaker, None, None), s.current.breaker
+    if s.policy.breaker.mode is not Mode.AUTO or breaker == Breaker():
+        return False
+    return (breaker.failure_rate_threshold_percent, breaker.wait_duration_in_open_state_seconds) != (
+        start.failure_rate_threshold_percent,
+        start.wait_duration_in_open_state_seconds,
+    )
+
+
 def _moved(d: Draft, breaker: Breaker, reason: Reason, why: str) -> Draft:
     settings = replace(d.settings, breaker=breaker)
     return d.set("tune-breaker", Knob.CIRCUIT_BREAKER, settings, reason, f"{why} ({describe_breaker(settings)})")
@@ -91,6 +102,12 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
         return replace(memory, upstream_bad_since=s.now if since is None else since, upstream_calm_since=None)
     if memory.upstream_bad_since is not None:
         return replace(memory, upstream_bad_since=None, upstream_calm_since=s.now)
-    if memory.upstream_calm_since is not None and s.now - memory.upstream_calm_since > 2 * CALM_SECONDS:
+    if memory.upstream_calm_since is None and _is_away(s):
+        return replace(memory, upstream_calm_since=s.now)  # found tight after a restart, or the user moved the start
+    if (
+        memory.upstream_calm_since is not None
+        and not _is_away(s)
+        and s.now - memory.upstream_calm_since > 2 * CALM_SECONDS
+    ):
         return replace(memory, upstream_calm_since=None)
     return memory

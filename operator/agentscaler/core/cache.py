@@ -15,12 +15,18 @@ SETTLE_SECONDS = 120.0
 """Hit ratios look back five minutes, and a changed cache needs some of them to fill."""
 OVERSIZED_SECONDS = 900.0
 GROWTH = 1.5
+LEAST_GROWTH = 1.1
+"""Growing by less is not worth a write."""
 EVICTING_SHARE = 0.1
 """Evictions over misses from which the cache is too small for what comes back."""
 EXPIRING_SHARE = 0.5
 FULL = 0.85
 HALF_EMPTY = 0.5
 SPARE = 1.25
+ROOM_SHARE = 0.9
+"""Of the room that memory leaves: the rest is for what the law learns next."""
+LEAST_HIT_RATIO = 0.05
+"""Where nothing is ever asked for again, no size and no lifetime helps."""
 
 
 def tune_cache(s: Situation, d: Draft) -> Draft:
@@ -42,6 +48,8 @@ def tune_cache(s: Situation, d: Draft) -> Draft:
 def _grow(s: Situation, d: Draft, misses: float) -> Draft:
     bounds, size, held = cache_bounds(s), d.settings.cache.max_bytes, s.value(SignalName.CACHE_BYTES)
     evictions = s.value(SignalName.CACHE_EVICTION_RATE) or 0.0
+    if not _is_hit(s):
+        return d
     if bounds is None or size is None or held is None or held < FULL * size or evictions < EVICTING_SHARE * misses:
         return d
     most = float(bounds.max)
@@ -50,21 +58,23 @@ def _grow(s: Situation, d: Draft, misses: float) -> Draft:
         if s.law is None or not s.law.learned:
             return d  # nobody knows yet what runs need
         workers = max(base_workers(s), d.settings.workers or 0)
-        most = min(most, s.law.cache_beside(budget, workers, busy_level(s)))
+        most = min(most, ROOM_SHARE * s.law.cache_beside(budget, workers, busy_level(s)))
     bigger = int(min(most, size * GROWTH))
-    if bigger <= size:
+    if bigger < LEAST_GROWTH * size:
         return d
-    return _sized(d, bigger, Reason.CACHE_EVICTING, "the cache evicts entries that are asked for again")
+    return _sized(d, bigger, Reason.CACHE_EVICTING, "the cache evicts entries")
 
 
 def _lengthen(s: Situation, d: Draft, misses: float) -> Draft:
     bounds, ttl = s.policy.cache.ttl_seconds, d.settings.cache.ttl_seconds
     expired = s.value(SignalName.CACHE_EXPIRED_RATE) or 0.0
-    if bounds is None or ttl is None or ttl >= bounds.max or expired < EXPIRING_SHARE * misses:
+    if not _is_hit(s) or bounds is None or ttl is None or ttl >= bounds.max or expired < EXPIRING_SHARE * misses:
         return d
     longer = min(bounds.max, int(ttl * GROWTH))
     settings = replace(d.settings, cache=replace(d.settings.cache, ttl_seconds=longer))
-    return d.set("tune-cache", Knob.CACHE, settings, Reason.CACHE_EXPIRING, "most misses are entries that expired")
+    return d.set(
+        "tune-cache", Knob.CACHE, settings, Reason.CACHE_EXPIRING, "entries expire about as often as the cache misses"
+    )
 
 
 def _shrink(s: Situation, d: Draft, _misses: float) -> Draft:
@@ -80,6 +90,10 @@ def _shrink(s: Situation, d: Draft, _misses: float) -> Draft:
     if smaller >= size:
         return d
     return _sized(d, smaller, Reason.CACHE_OVERSIZED, "the cache has stood half empty")
+
+
+def _is_hit(s: Situation) -> bool:
+    return (s.value(SignalName.CACHE_HIT_RATIO) or 0.0) >= LEAST_HIT_RATIO
 
 
 def _sized(d: Draft, size: int, reason: Reason, why: str) -> Draft:

@@ -17,6 +17,8 @@ from agentscaler.core.situation import Draft, Situation, describe_cache
 OWN_SCALE_UP = ScalingRules(tolerance=0.0)
 OWN_SCALE_DOWN = ScalingRules(stabilization_window_seconds=300, tolerance=HPA_TOLERANCE)
 """Without `behavior`: the HPA's five minutes. Two minutes cost 7 % fewer pods and twice as many changes."""
+LONGEST_HOLD_SECONDS = 900
+HELD_START_UPS = 4
 WORKER_HOLD_SECONDS = 120.0
 LEAST_CACHE_CUT = 0.05
 """A cut of less is not worth a write."""
@@ -48,7 +50,7 @@ def safe_workers(s: Situation, cache_bytes: float) -> int:
     cores, busy = s.value(SignalName.CPU_CORES), s.value(SignalName.IN_FLIGHT)
     if s.target.cpu_limit_cores and cores and busy and busy >= 1:
         feeds = CPU_SHARE * s.target.cpu_limit_cores * busy / cores
-        most = min(most, int(max(min(feeds, most), s.workers_in_force or 0)))
+        most = int(min(most, max(feeds, s.workers_in_force or 0)))
     if s.memory.worker_cap is not None:
         most = min(most, s.memory.worker_cap)
     return max(s.policy.workers.min, most)
@@ -175,7 +177,7 @@ def hold_peaks(s: Situation, d: Draft) -> Draft:
     if s.demand is None:
         return d
     behavior = s.policy.replicas.behavior
-    up, down = (behavior.scale_up, behavior.scale_down) if behavior else (OWN_SCALE_UP, OWN_SCALE_DOWN)
+    up, down = (behavior.scale_up, behavior.scale_down) if behavior else (OWN_SCALE_UP, own_scale_down(s))
     current, wanted = s.current.replicas, d.settings.replicas
     held = stabilized(
         current,
@@ -199,6 +201,13 @@ def hold_peaks(s: Situation, d: Draft) -> Draft:
     return d.workers("hold-peaks", kept, Reason.STABILIZED, f"{kept} workers were needed within the last minute")
 
 
+def own_scale_down(s: Situation) -> ScalingRules:
+    """Limits of shrinking without `behavior`: what takes long to come back is held longer."""
+    hold = HELD_START_UPS * s.memory.learned.start_up_seconds
+    seconds = min(max(OWN_SCALE_DOWN.stabilization_window_seconds, int(hold)), LONGEST_HOLD_SECONDS)
+    return replace(OWN_SCALE_DOWN, stabilization_window_seconds=seconds)
+
+
 def recent(samples: tuple[Sample, ...], now: float, window_seconds: float) -> tuple[Sample, ...]:
     """The samples inside the window."""
-    return tuple(sample for sample in samples if now - sample.at < window_seconds)
+    return tuple(sample for sample in samples if 0 <= now - sample.at < window_seconds)

@@ -14,12 +14,19 @@ from dataclasses import fields, replace
 from typing import TypeVar
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.breaker import remember_upstream, start_breaker, tune_breaker
+from agentscaler.core.assess import assess
+from agentscaler.core.breaker import start_breaker, tune_breaker
 from agentscaler.core.cache import tune_cache
-from agentscaler.core.capacity import base_workers, follow_demand, hold_peaks, needed_workers, reachable_workers, recent
-from agentscaler.core.decision import Decision, Diagnosis
-from agentscaler.core.demand import TREND_SECONDS, demand
-from agentscaler.core.diagnose import all_targets_down, diagnose
+from agentscaler.core.capacity import (
+    base_workers,
+    follow_demand,
+    hold_peaks,
+    needed_workers,
+    own_scale_down,
+    reachable_workers,
+    recent,
+)
+from agentscaler.core.decision import Decision
 from agentscaler.core.guards import (
     expire_credit,
     keep_the_unknown,
@@ -31,15 +38,14 @@ from agentscaler.core.guards import (
     withdraw_throttled,
 )
 from agentscaler.core.hpa import hpa_replicas
-from agentscaler.core.learn import learn, memory_law
 from agentscaler.core.limits import keep_bounds, limit_rate, obey_modes
 from agentscaler.core.memory import Change, Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
 from agentscaler.core.relief import relieve_memory, remember_relief
 from agentscaler.core.report import conditions, main_reason, summary
-from agentscaler.core.settings import Breaker, Cache, Knob, Settings
-from agentscaler.core.situation import Draft, Knowledge, Situation, serving_pods
+from agentscaler.core.settings import Breaker, Cache, Knob
+from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.target import Target
 
 Rule = Callable[[Situation, Draft], Draft]
@@ -77,95 +83,13 @@ def decide(policy: Policy, target: Target, observation: Observation, memory: Mem
     Returns:
         The decision with its chain of reasons and the memory for the next one. It raises nothing.
     """
-    s = situation(policy, target, observation, memory, now)
+    s = assess(policy, target, observation, memory, now)
     if policy.replicas.manual == 0:
         return _zero(s)
     draft = _first(s)
     for rule in RULES:
         draft = rule(s, draft)
     return _finish(s, draft)
-
-
-def situation(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
-    """Work out once what all rules look at, and take this tick into memory."""
-    elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
-    memory = replace(memory, learned=learn(memory.learned, target, observation, elapsed))
-    reported = observation.value(SignalName.WORKER_LIMIT)
-    current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
-    in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
-    slots = (in_force or 1) * serving_pods(target, observation)
-    trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
-    wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
-    knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
-    # A part that is missing (a pod that leaves, one that is not scraped yet) holds while it is missing, and no longer.
-    known = knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}
-    memory = replace(
-        memory,
-        known_since=_since(memory.known_since, now) if known else None,
-        rates_since=_since(memory.rates_since, now) if wanted is not None else None,
-    )
-    if memory.base_workers is None and current.workers is None and reported:
-        memory = replace(memory, base_workers=int(reported))
-    if not memory.needs:
-        # Without history the present size is the last recommendation, as for the HPA.
-        memory = replace(memory, needs=(Sample(now, float(target.replicas)),))
-    manual = policy.replicas.manual
-    if memory.manual_replicas is not None and manual != memory.manual_replicas and policy.replicas.mode is Mode.AUTO:
-        # The user named a size: start again from it, once.
-        current = replace(current, replicas=manual)
-        memory = replace(memory, needs=(Sample(now, float(manual)),))
-    s = Situation(
-        policy=policy,
-        target=target,
-        observation=observation,
-        memory=_with_manual(memory, policy, target),
-        now=now,
-        current=current,
-        knowledge=knowledge,
-        demand=wanted,
-        law=memory_law(memory.learned, observation),
-        workers_in_force=in_force,
-        diagnosis=Diagnosis.UNKNOWN,
-    )
-    s = replace(
-        s,
-        diagnosis=diagnose(
-            policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s), slots=slots
-        ),
-    )
-    return replace(s, memory=remember_upstream(s.memory, s))
-
-
-def _since(before: float | None, now: float) -> float:
-    return now if before is None else before
-
-
-def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
-    """Take note of `spec.replicas`. An adopted target has a size of its own: only a change of the field counts."""
-    changed = memory.manual_replicas is not None and policy.replicas.manual != memory.manual_replicas
-    return replace(
-        memory,
-        manual_replicas=policy.replicas.manual,
-        manual_heeded=memory.manual_heeded or changed or not target.adopted,
-    )
-
-
-def _knowledge(target: Target, observation: Observation, *, certain: bool | None) -> Knowledge:
-    if all_targets_down(observation):
-        return Knowledge.DEAD
-    if certain is None:
-        return Knowledge.UNKNOWN
-    reporting = observation.value(SignalName.PODS_REPORTING)
-    if reporting is not None and reporting < min(target.ready_replicas, target.replicas):
-        return Knowledge.PARTIAL  # a pod that nobody scrapes is not an idle one
-    known_rate = observation.value(SignalName.REQUEST_RATE_60) is not None
-    known_queue = observation.value(SignalName.QUEUE_DEPTH) is not None or not _exported(observation)
-    return Knowledge.KNOWN if certain and known_rate and known_queue else Knowledge.PARTIAL
-
-
-def _exported(observation: Observation) -> bool:
-    """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
-    return SignalName.QUEUE_DEPTH in observation.signals
 
 
 def _first(s: Situation) -> Draft:
@@ -257,7 +181,7 @@ def _paused_replicas(s: Situation, replicas: int) -> int:
 def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
     """Remember what demand asked for, raw, as long as any window looks back."""
     behavior = s.policy.replicas.behavior
-    window = LEAST_HISTORY_SECONDS
+    window = max(LEAST_HISTORY_SECONDS, own_scale_down(s).stabilization_window_seconds)
     periods = [LEAST_HISTORY_SECONDS]
     if behavior:
         for rules in (behavior.scale_up, behavior.scale_down):
@@ -269,8 +193,12 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
         raw = next(
             (step.after for step in d.steps if step.rule == "follow-demand" and step.knob is Knob.REPLICAS), None
         )
-        needs = (*needs, Sample(s.now, float(raw if isinstance(raw, int) else s.current.replicas)))
+        need = raw if isinstance(raw, int) else s.current.replicas
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))
+        if s.knowledge is Knowledge.PARTIAL:
+            # A lower bound is no recommendation to shrink to.
+            need, workers = max(need, s.current.replicas), max(workers, s.current.workers or 0)
+        needs = (*needs, Sample(s.now, float(need)))
         worker_needs = (*worker_needs, Sample(s.now, float(workers)))
     return replace(memory, needs=needs, worker_needs=worker_needs, changes=changes)
 

@@ -73,7 +73,7 @@ def demand(
     measured = observation.value(SignalName.SERVICE_TIME)
     service = max(measured or learned.service_seconds, 1e-3)
 
-    rate = _rate_ahead(observation, trend=trend) + _refused(observation)
+    rate = _rate_ahead(observation, trend=trend) + _refused(observation, slots / service)
     wait = queued * service / max(slots, 1)
     objective = policy.objectives.queue_wait
     target_wait = objective.target_seconds if objective else max(service, 1.0)
@@ -103,11 +103,14 @@ def demand(
     )
 
 
-def _refused(observation: Observation) -> float:
-    """Runs refused per second. Callers try again: refusals are worth no more than what used to come."""
+def _refused(observation: Observation, passing: float) -> float:
+    """Runs refused per second. Callers try again: refusals are worth no more than what used to come.
+
+    After a long outage nobody knows what used to come: then no more than most of what the present workers can pass.
+    """
     refused = sum(observation.value(n) or 0.0 for n in (SignalName.REJECTED_BREAKER_RATE, SignalName.REJECTED_RATE))
     slower = [observation.value(n) for n in (SignalName.REQUEST_RATE_300, SignalName.REQUEST_RATE_600)]
-    usual = max((rate for rate in slower if rate), default=refused)
+    usual = max((rate for rate in slower if rate), default=0.7 * passing)
     return min(refused, usual)
 
 

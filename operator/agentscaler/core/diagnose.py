@@ -12,8 +12,8 @@ FAILING_SHARE = 0.05
 """Share of upstream calls that fail (5xx, time-out) from which the provider is the limit."""
 THROTTLED_SHARE = 0.02
 """Share of upstream calls answered 429 from which more concurrency only buys more of them."""
-LEAST_FAILURE_RATE = 0.03
-"""Failures per second below which a share is noise (two in a minute)."""
+LEAST_FAILURE_RATE = 0.045
+"""Failures per second below which a share is noise (fewer than three in a minute)."""
 OPEN = 2
 REFUSED_SHARE = 0.25
 """Share of the runs that open breakers refuse from which it is the provider and not one pod."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.diagnose import upstream_throttled
 from agentscaler.core.memory import Memory
@@ -82,7 +83,7 @@ def withdraw_throttled(s: Situation, d: Draft) -> Draft:
         return d
     if cap is not None and cap < workers:
         d = d.workers("withdraw-throttled", cap, Reason.RATE_LIMITED, "the provider answered 429: back step by step")
-        if d.settings.replicas > s.current.replicas:
+        if cap < base_workers(s) and d.settings.replicas > s.current.replicas:
             why = "the provider's rate is the limit: replicas wait until all workers are back"
             d = d.replicas("withdraw-throttled", s.current.replicas, Reason.RATE_LIMITED, why)
             d = d.limit(Reason.RATE_LIMITED, why)
@@ -96,11 +97,10 @@ def withdraw_throttled(s: Situation, d: Draft) -> Draft:
 def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
     """Note the cap, when it last moved, and the rate of 429s."""
     rate = s.value(SignalName.UPSTREAM_429_RATE)
-    if rate is None:
-        return memory
-    throttled = upstream_throttled(s.observation)
+    # A counter with a label is not there before its first event: unknown is no throttle, and the cap may return.
+    throttled = rate is not None and upstream_throttled(s.observation)
     since = (s.now if memory.throttled_since is None else memory.throttled_since) if throttled else None
-    memory = replace(memory, throttle_rate=rate, throttled_since=since)
+    memory = replace(memory, throttle_rate=memory.throttle_rate if rate is None else rate, throttled_since=since)
     step = next((step for step in reversed(d.steps) if step.rule == "withdraw-throttled"), None)
     if step is not None and step.knob is Knob.WORKERS and _throttled_now(s):
         if s.now - s.memory.throttled_at >= THROTTLE_SECONDS:
@@ -156,11 +156,13 @@ def save_only_in_peace(s: Situation, d: Draft) -> Draft:
 def late_pods(s: Situation) -> str:
     """Why pods on their way are given up; empty while they may still come.
 
-    A pod that is older than one that did become ready is a broken pod, and no sign that pods do not come.
+    A pod that is older than one that did become ready is a broken pod, and no sign that pods do not come; so is one
+    of a batch of which most came.
     """
     came = max((pod.created_at for pod in s.target.pods if pod.ready_at is not None), default=0.0)
-    missing = [pod for pod in s.target.pods if pod.ready_at is None and pod.created_at > came]
-    if not missing or s.target.ready_replicas >= s.target.replicas:
+    young = [pod for pod in s.target.pods if pod.created_at >= came]
+    missing = [pod for pod in young if pod.ready_at is None]
+    if 2 * len(missing) < len(young) or not missing or s.target.ready_replicas >= s.target.replicas:
         return ""
     patience = max(LEAST_CREDIT_SECONDS, CREDIT_START_UPS * s.memory.learned.start_up_seconds)
     for pod in missing:
@@ -179,7 +181,8 @@ def expire_credit(s: Situation, d: Draft) -> Draft:
     if not why:
         return d
     d = d.replicas("expire-credit", s.current.replicas, Reason.PODS_NOT_COMING, f"no more pods are ordered: {why}")
-    return d.limit(Reason.PODS_NOT_COMING, f"pods that were ordered do not come: {why}")
+    # The part after the colon counts nodes and seconds: it belongs to the step, not to a condition.
+    return d.limit(Reason.PODS_NOT_COMING, f"pods that were ordered do not come: {why.split(':')[0]}")
 
 
 def obey_full_pause(s: Situation, d: Draft) -> Draft:

@@ -20,8 +20,6 @@ LEAST_START_UP_SECONDS = 1.0
 LONGEST_START_UP_SECONDS = 900.0
 """A pod that took longer has lost readiness and found it again: its Ready time is not that of its start."""
 MEBIBYTE = 2**20
-HEAVY_BASE = 0.75
-"""Share of the budget from which memory without any run is what fills it."""
 LEAST_RUN_BYTES = 1024.0
 """A slope below this is noise: no run lives in less."""
 
@@ -45,7 +43,7 @@ class MemoryLaw:
         """
         room = budget_bytes - self.base_bytes - cache_bytes
         mean = int(room // self.per_run_bytes)
-        if self.base_bytes > HEAVY_BASE * budget_bytes:
+        if budget_bytes - self.base_bytes < self.per_run_bytes:
             mean = max(mean, busy_level // 2)
         return max(int((room - self.excess_bytes) // self.per_run_bytes), min(mean, busy_level))
 
@@ -97,7 +95,10 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
     pods = observation.value(SignalName.PODS_REPORTING)
     if mean is None or worst is None or busy is None or fullest is None or not pods:
         return learned
-    cache = observation.value(SignalName.CACHE_BYTES) or 0.0
+    cache = observation.value(SignalName.CACHE_BYTES)
+    if cache is None and SignalName.CACHE_BYTES in observation.signals:
+        return learned  # a cache of unknown size would be taken for runs
+    cache = cache or 0.0
     fade = 0.5 ** (max(elapsed_seconds, 0.0) / HALF_LIFE_SECONDS)
     x, y = busy / max(pods, 1.0), max(mean - cache, 0.0)
     m = learned.memory

@@ -70,6 +70,8 @@ class Memory:
     decided_at: float = 0.0
     known_since: float | None = None
     """Since when demand has been known without a break; None while it is not."""
+    partial_since: float | None = None
+    """Since when demand has been known in part only."""
     rates_since: float | None = None
     """Since when rates have had their history; unlike `known_since` it outlives a restart, as Prometheus does."""
     learned: Learned = field(default_factory=Learned)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agentscaler.core.assess import assess
 from agentscaler.core.capacity import base_workers, needed_replicas, needed_workers, reachable_workers
-from agentscaler.core.decide import situation
-from agentscaler.core.memory import Memory, Sample
+from agentscaler.core.memory import Learned, Memory, Moments, Sample
 from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
 from agentscaler.core.settings import Settings
@@ -37,11 +37,14 @@ def recall(
     """
     if in_force is not None:
         memory = replace(memory, settings=in_force)
+    fresh = memory.learned == Learned()
     needs: list[Sample] = []
     worker_needs: list[Sample] = []
     for past in history:
-        s = situation(policy, target, past, memory, past.evaluated_at)
-        memory = replace(memory, learned=s.memory.learned, decided_at=past.evaluated_at)
+        s = assess(policy, target, past, memory, past.evaluated_at)
+        # What status holds has seen these minutes already. The past has no cache sizes, so it teaches no memory law.
+        taught = replace(s.memory.learned, memory=Moments(), memory_excess_bytes=0.0)
+        memory = replace(memory, learned=taught if fresh else memory.learned, decided_at=past.evaluated_at)
         if s.demand is None:
             continue
         base, reach = base_workers(s), reachable_workers(s)

@@ -23,6 +23,8 @@ SETTLE_SECONDS = 10.0
 CALM_SECONDS = 300.0
 RELAX_SECONDS = 60.0
 RELAX_BELOW = 0.9
+SLACK = 0.05
+"""The law moves by a little at each tick: what is over by less than this is left as it is."""
 LEAK_SHARE = 0.5
 """Below this share of what a pod holds, its runs are not what fills it."""
 
@@ -50,7 +52,7 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             "memory stands above its objective without running work that could be cut: "
             "raise the limit, lower the cache's minimum, or look for a leak",
         )
-    held = max(worst - (s.value(SignalName.CACHE_BYTES) or 0.0), 1.0)
+    held = max(worst - _cache_held(s), 1.0)
     per_run, floor = held / fullest, s.policy.workers.min
     if s.law is not None and s.law.learned:
         # What runs hold now may be more than they held within the last hour.
@@ -90,12 +92,20 @@ def _no_growth(s: Situation, d: Draft) -> Draft:
     return d
 
 
+def _cache_held(s: Situation) -> float:
+    """What the cache holds; all that it may hold, where that is exported and not known now."""
+    held = s.value(SignalName.CACHE_BYTES)
+    if held is not None:
+        return held
+    return cache_bytes_in_force(s) if SignalName.CACHE_BYTES in s.observation.signals else 0.0
+
+
 def _cut_cache(s: Situation, d: Draft, surplus: float) -> tuple[Draft, float]:
     """Cut the cache below what it holds by the surplus. Returns the draft and the bytes that this frees."""
     bounds, size = cache_bounds(s), d.settings.cache.max_bytes
     if bounds is None or size is None:
         return d, 0.0
-    holds = min(s.value(SignalName.CACHE_BYTES) or 0.0, float(size))
+    holds = min(_cache_held(s), float(size))
     smaller = max(bounds.min, int(holds - surplus))
     if smaller >= size:
         return d, 0.0
@@ -117,7 +127,7 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
         return d
     size = float(d.settings.cache.max_bytes) if d.settings.cache.max_bytes is not None else cache_bytes_in_force(s)
     busy = busy_level(s)
-    if law.runs_that_fit(budget, size, busy) >= workers:
+    if law.runs_that_fit(budget * (1 + SLACK), size, busy) >= workers:
         return d
     bounds = cache_bounds(s)
     if bounds is not None and d.settings.cache.max_bytes is not None:

@@ -32,7 +32,9 @@ def conditions(s: Situation, d: Draft) -> tuple[Condition, ...]:
     found = [_scaling_active(s), _metrics_available(s), _scaling_limited(d), _objective_unreachable(s)]
     why = late_pods(s)
     if why:
-        found.append(Condition(ConditionType.STALLED, True, Reason.PODS_NOT_COMING, f"pods do not come: {why}"))
+        found.append(
+            Condition(ConditionType.STALLED, True, Reason.PODS_NOT_COMING, f"pods do not come: {why.split(':')[0]}")
+        )
     return tuple(found)
 
 
@@ -59,6 +61,13 @@ def _metrics_available(s: Situation) -> Condition:
         reason, message = s.observation.problems[0]
         available = None if s.knowledge is Knowledge.KNOWN else False
         return Condition(kind, available if available is False else True, Reason(reason), message)
+    if s.knowledge is Knowledge.PARTIAL and s.memory.known_since is None:
+        return Condition(
+            kind,
+            False,
+            Reason.SIGNALS_PARTIAL,
+            "some ready pods have reported no series for a while, so nothing is taken away: are all of them scraped?",
+        )
     if s.knowledge is Knowledge.UNKNOWN:
         return Condition(kind, False, Reason.SIGNALS_EMPTY, "no series of running work: is the agent scraped?")
     if s.target.memory_limit_bytes is None and s.policy.objectives.memory_ratio is not None:

@@ -40,8 +40,8 @@ def stabilized(
 
     A sample exactly as old as the window is outside of it.
     """
-    floor = min([wanted, *(int(s.value) for s in ups if now - s.at < up_window_seconds)])
-    ceiling = max([wanted, *(int(s.value) for s in downs if now - s.at < down_window_seconds)])
+    floor = min([wanted, *(int(s.value) for s in ups if 0 <= now - s.at < up_window_seconds)])
+    ceiling = max([wanted, *(int(s.value) for s in downs if 0 <= now - s.at < down_window_seconds)])
     return min(max(current, floor), ceiling)
 
 

@@ -1,0 +1,128 @@
+"""The situation of one object, worked out before any rule: what is known, what is wanted, what limits it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.core.breaker import remember_upstream
+from agentscaler.core.capacity import reachable_workers
+from agentscaler.core.decision import Diagnosis
+from agentscaler.core.demand import TREND_SECONDS, demand
+from agentscaler.core.diagnose import all_targets_down, diagnose
+from agentscaler.core.learn import learn, memory_law
+from agentscaler.core.memory import Memory, Sample
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.policy import Mode, Policy
+from agentscaler.core.settings import Settings
+from agentscaler.core.situation import Knowledge, Situation, serving_pods
+from agentscaler.core.target import Target
+
+PART_SECONDS = 60.0
+"""Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
+
+
+def assess(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
+    """Work out once what all rules look at, and take this tick into memory."""
+    elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
+    memory = replace(memory, learned=learn(memory.learned, target, observation, elapsed))
+    reported = observation.value(SignalName.WORKER_LIMIT)
+    current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
+    in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
+    # Settings that have not arrived yet do no work.
+    working = min(in_force, int(reported)) if in_force and reported else in_force
+    slots = max(working or 1, 1) * serving_pods(target, observation)
+    trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
+    wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
+    knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
+    memory = _with_times(memory, knowledge, now)
+    if memory.base_workers is None and current.workers is None and reported:
+        memory = replace(memory, base_workers=int(reported))
+    if not memory.needs:
+        # Without history the present size is the last recommendation, as for the HPA.
+        memory = replace(memory, needs=(Sample(now, float(target.replicas)),))
+    manual = policy.replicas.manual
+    if memory.manual_replicas is not None and manual != memory.manual_replicas and policy.replicas.mode is Mode.AUTO:
+        # The user named a size: start again from it, once.
+        current = replace(current, replicas=manual)
+        memory = replace(memory, needs=(Sample(now, float(manual)),))
+    s = Situation(
+        policy=policy,
+        target=target,
+        observation=observation,
+        memory=_with_manual(memory, policy, target),
+        now=now,
+        current=current,
+        knowledge=knowledge,
+        demand=wanted,
+        law=memory_law(memory.learned, observation),
+        workers_in_force=in_force,
+        diagnosis=Diagnosis.UNKNOWN,
+    )
+    s = replace(
+        s,
+        diagnosis=diagnose(
+            policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s), slots=slots
+        ),
+    )
+    return replace(s, memory=remember_upstream(s.memory, s))
+
+
+def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
+    """Since when demand has been known, or known in part, and rates have had their history."""
+    if now < memory.decided_at:
+        # The clock went back: nothing that was noted in its future may hold or free anything.
+        memory = replace(
+            memory,
+            needs=(),
+            worker_needs=(),
+            changes=(),
+            known_since=None,
+            rates_since=None,
+            partial_since=None,
+            relieved_at=min(memory.relieved_at, now),
+            throttled_at=min(memory.throttled_at, now),
+            cache_changed_at=min(memory.cache_changed_at, now),
+        )
+    partial = _since(memory.partial_since, now) if knowledge is Knowledge.PARTIAL else None
+    # A pod that comes or leaves holds while it does. A part that stays away is a gap like any other.
+    passing = partial is not None and now - partial <= memory.learned.start_up_seconds + PART_SECONDS
+    known = knowledge is Knowledge.KNOWN or passing
+    seen = knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}
+    return replace(
+        memory,
+        known_since=_since(memory.known_since, now) if known else None,
+        rates_since=_since(memory.rates_since, now) if seen else None,
+        partial_since=partial,
+    )
+
+
+def _since(before: float | None, now: float) -> float:
+    return now if before is None else before
+
+
+def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
+    """Take note of `spec.replicas`. An adopted target has a size of its own: only a change of the field counts."""
+    changed = memory.manual_replicas is not None and policy.replicas.manual != memory.manual_replicas
+    return replace(
+        memory,
+        manual_replicas=policy.replicas.manual,
+        manual_heeded=memory.manual_heeded or changed or not target.adopted,
+    )
+
+
+def _knowledge(target: Target, observation: Observation, *, certain: bool | None) -> Knowledge:
+    if all_targets_down(observation):
+        return Knowledge.DEAD
+    if certain is None:
+        return Knowledge.UNKNOWN
+    reporting = observation.value(SignalName.PODS_REPORTING)
+    if reporting is not None and reporting < min(target.ready_replicas, target.replicas):
+        return Knowledge.PARTIAL  # a pod that nobody scrapes is not an idle one
+    known_rate = observation.value(SignalName.REQUEST_RATE_60) is not None
+    known_queue = observation.value(SignalName.QUEUE_DEPTH) is not None or not _exported(observation)
+    return Knowledge.KNOWN if certain and known_rate and known_queue else Knowledge.PARTIAL
+
+
+def _exported(observation: Observation) -> bool:
+    """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
+    return SignalName.QUEUE_DEPTH in observation.signals
