@@ -1,5 +1,6 @@
 """`python -m e2e.demo`, which is `make demo`. KEEP=1 leaves it up, OPERATOR=off plays it without the operator,
-JSON=file writes the report. The exit code is 0 when the objectives of the manifest held."""
+JSON=file writes the report. The exit code is 0 when the objectives of the manifest held, 1 when they did not, 2 when
+the demo could not be played to its end."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
+from subprocess import CalledProcessError
 from types import FrameType
 
 import requests
 from rich.console import Console
 
-from agentscaler.kube.facts import limits
 from e2e.demo.judge import Span
-from e2e.demo.plan import NAMESPACE, PHASES, QUIET_RATE, Act, Manifest, Phase, manifest
+from e2e.demo.plan import PHASES, QUIET_RATE, Act, Phase, manifest
 from e2e.demo.report import judged, keep, show
 from e2e.demo.stage import Stage, stage
 from e2e.demo.view import View
@@ -50,12 +52,13 @@ def main() -> int:
                 late_seconds = promise.target_seconds if promise else 1.0
                 with view.live():
                     spans = [
-                        _play(phase, parts, view, PHASES[number:], late_seconds) for number, phase in enumerate(PHASES)
+                        _play(phase, parts, world, view, left=PHASES[number:], late_seconds=late_seconds)
+                        for number, phase in enumerate(PHASES)
                     ]
                     _last_answers(parts, view, spans[-1].ended)
                 report = judged(
                     wanted.policy,
-                    _limit_bytes(wanted),
+                    wanted.memory_limit_bytes,
                     world,
                     spans,
                     parts.load.records(spans[0].began),
@@ -71,10 +74,16 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted: everything was ended")
         return 130
+    except (RuntimeError, TimeoutError, requests.RequestException, CalledProcessError) as error:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        console.print(f"the demo cannot go on: {error}\n{notes}", markup=False, highlight=False, soft_wrap=True)
+        return 2
     return 0 if report.held else 1
 
 
-def _play(phase: Phase, parts: Stage, view: View, left: tuple[Phase, ...], late_seconds: float) -> Span:
+def _play(
+    phase: Phase, parts: Stage, world: World, view: View, *, left: tuple[Phase, ...], late_seconds: float
+) -> Span:
     """One phase, its acts at their times. A run that waits longer than `late_seconds` is late."""
     began = time.time()
     parts.load.set_rate(phase.rate * QUIET_RATE)
@@ -84,9 +93,13 @@ def _play(phase: Phase, parts: Stage, view: View, left: tuple[Phase, ...], late_
     while (elapsed := time.time() - began) < phase.seconds or acts:
         while acts and acts[0][0] <= elapsed:
             _, act = acts.pop(0)
-            parts.perform(act)
             view.say(f"+++ {act}")
+            parts.perform(act)
+            if act is Act.SERIES_VANISH:
+                world.blind_since = time.time()
         parts.check()
+        if pressed := parts.pressure.step(time.time(), world.pods):
+            view.say(f"+++ {pressed}")
         progress = view.progress
         progress.phase, progress.phase_left_seconds = phase.name, max(0.0, phase.seconds - elapsed)
         progress.left_seconds = sum(each.seconds for each in left) - min(elapsed, phase.seconds)
@@ -115,8 +128,8 @@ def _stay(parts: Stage, console: Console) -> None:
         f"\nKept until Ctrl-C, under a quiet load of {QUIET_RATE:g} runs a second.\n"
         f"export KUBECONFIG={parts.cluster.kubeconfig}\n"
         f"export AGENTSCALER_URL={parts.operator_url}\n"
-        f"export PATH={tools.ensure('kubectl')['kubectl'].parent}:$PATH\n"
-        f"kubectl get agd -n {NAMESPACE}; agentscaler explain researcher\n"
+        f"export PATH={Path(sys.executable).parent}:{tools.ensure('kubectl')['kubectl'].parent}:$PATH\n"
+        f"kubectl get agd; kubectl agentscaler explain researcher; kubectl edit agd researcher\n"
         f"Prometheus  {parts.prometheus.url}\n"
         f"Load        curl -X PUT {parts.load.url}/load -d '{{\"rate\": 20}}' -H 'Content-Type: application/json'\n"
         f'Provider    curl -X PUT {parts.upstream_url}/mode -d \'{{"mode": "failing"}}\' '
@@ -125,14 +138,6 @@ def _stay(parts: Stage, console: Console) -> None:
         highlight=False,
     )
     threading.Event().wait()
-
-
-def _limit_bytes(wanted: Manifest) -> int:
-    assert wanted.spec.template is not None
-    container = wanted.spec.template.spec.containers[0].model_dump(by_alias=True)
-    found = limits(container).memory_bytes
-    assert found is not None
-    return found
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

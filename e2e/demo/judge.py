@@ -16,7 +16,7 @@ from e2e.demo.plan import Phase
 from e2e.demo.world import Json, World
 from e2e.harness.load_generator import Record
 
-MEMORY_GRACE_SECONDS = 30.0
+MEMORY_GRACE_SECONDS = 20.0
 """The memory objective holds if a phase breaks it for no longer than this: too much must first be seen."""
 KNOBS = ("replicas", "workers", "cache", "circuitBreaker")
 

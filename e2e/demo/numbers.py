@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -15,6 +15,8 @@ WORKERS_BAR_SECONDS = 10.0
 REPLICAS_BAR_SECONDS = 15.0
 DELIVERY_BAR_SECONDS = 5.0
 EARLY_SECONDS = 20.0
+UNDER_WAY_SECONDS = 1.0
+"""A decision made on the last samples may still be being written when the series are gone."""
 RIGHT = {
     "replicas": ("WorkerBound", "ReplicaBound"),
     "workers": ("WorkerBound", "ReplicaBound"),
@@ -108,10 +110,11 @@ def _in_force_after(world: World, write: Delivered) -> float | None:
 
 
 def _blind(world: World, spans: Sequence[Span]) -> list[Number]:
-    inside: Callable[[float], bool] = lambda at: any(s.began <= at < s.ended for s in spans if s.phase.blind)  # noqa: E731 (a word for what follows)
-    replicas = sum(inside(b.at) and b.replicas < a.replicas for a, b in pairwise(world.sizes))
+    since = world.blind_since + UNDER_WAY_SECONDS
+    until = max(span.ended for span in spans if span.phase.blind)
+    replicas = sum(since <= b.at < until and b.replicas < a.replicas for a, b in pairwise(world.sizes))
     workers = sum(
-        inside(b.at) and b.settings["workers"]["maxConcurrent"] < a.settings["workers"]["maxConcurrent"]
+        since <= b.at < until and b.settings["workers"]["maxConcurrent"] < a.settings["workers"]["maxConcurrent"]
         for a, b in pairwise(world.deliveries)
     )
     what = "shrinks while the series or Prometheus were away"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from agentscaler.api.spec import AgentDeploymentSpec, parse_spec
 from agentscaler.core.policy import Policy
 from agentscaler.frameworks.effective import effective
+from agentscaler.kube.facts import limits
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "demo.yaml"
 NAMESPACE = "default"
@@ -30,7 +32,7 @@ class Act(StrEnum):
     PROVIDER_FAILS = "every call to the provider fails or hangs"
     PROVIDER_THROTTLES = "the provider answers 429 above one call a second"
     PROVIDER_WELL = "the provider is well"
-    RUNS_GROW = "every run holds four times the memory"
+    RUNS_GROW = "runs hold more and more memory, until a pod stands above its objective"
     RUNS_SHRINK = "runs are as they were"
     SERIES_VANISH = "the agents' series vanish"
     LOAD_FALLS = "the load falls to that of the quiet phase"
@@ -72,7 +74,6 @@ PHASES = (
     Phase("Prometheus away", 20, 1, ((0, Act.PROMETHEUS_KILLED), (20, Act.PROMETHEUS_BACK)), blind=True),
     Phase("quiet again", 85, 1),
 )
-MEMORY_FACTOR = 4.0
 THROTTLED_RATE = 1.0
 
 
@@ -80,14 +81,25 @@ THROTTLED_RATE = 1.0
 class Manifest:
     """The AgentDeployment of the README."""
 
-    body: dict[str, object]
+    body: dict[str, Any]
     name: str
     spec: AgentDeploymentSpec
     policy: Policy
+    memory_limit_bytes: int
+    """Of the agent's container."""
+
+    @property
+    def memory_allowed_bytes(self) -> float:
+        """What the memory objective leaves to a pod."""
+        ratio = self.policy.objectives.memory_ratio
+        assert ratio is not None
+        return ratio * self.memory_limit_bytes
 
 
 def manifest() -> Manifest:
     """The manifest that is applied, and its policy with every default filled in."""
     body = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     spec = parse_spec(body["spec"])
-    return Manifest(body, body["metadata"]["name"], spec, effective(spec))
+    limit = limits(body["spec"]["template"]["spec"]["containers"][0]).memory_bytes
+    assert limit is not None
+    return Manifest(body, body["metadata"]["name"], spec, effective(spec), limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from agentscaler.core.settings import Settings
 from e2e.demo.plan import (
     CLIENT_PATIENCE_SECONDS,
     MANIFEST,
-    MEMORY_FACTOR,
     NAMESPACE,
     POD_START_UP_SECONDS,
     QUIET_RATE,
@@ -29,6 +29,7 @@ from e2e.demo.plan import (
     Act,
     Manifest,
 )
+from e2e.demo.pressure import Pressure
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
 from e2e.harness.load import Load
@@ -38,6 +39,7 @@ from e2e.harness.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 90.0
+GONE_SECONDS = 15.0
 LONGEST_SECONDS = 12 * 3600.0
 """After that the load of a kept demo stops by itself."""
 
@@ -51,6 +53,7 @@ class Stage:
     fleet: Fleet
     prometheus: Prometheus
     load: Load
+    pressure: Pressure
     operator: Process | None
     operator_url: str
     processes: tuple[Process, ...]
@@ -70,11 +73,12 @@ class Stage:
             case Act.PROVIDER_WELL:
                 self._provider(mode="healthy")
             case Act.RUNS_GROW:
-                self.load.set_body(MEMORY_FACTOR, 0)
+                self.pressure.begin(time.time())
             case Act.RUNS_SHRINK:
-                self.load.set_body(None, 0)
+                self.pressure.end()
             case Act.SERIES_VANISH:
                 self.fleet.hide(NAMESPACE)
+                wait_until(lambda: not self.prometheus.query("agent_inflight_requests"), GONE_SECONDS, "gone series")
             case Act.LOAD_FALLS:
                 self.load.set_rate(QUIET_RATE)
             case Act.PROMETHEUS_KILLED:
@@ -130,7 +134,8 @@ def stage(manifest: Manifest, *, operator_on: bool) -> Iterator[Stage]:
         )
         parts = (upstream, *cluster.processes, fleet.process, load.process, *([operator] if operator else []))
         operator_url = f"http://127.0.0.1:{operator_port}"
-        yield Stage(cluster, upstream_url, fleet, prometheus, load, operator, operator_url, parts)
+        pressure = Pressure(load, manifest.memory_allowed_bytes)
+        yield Stage(cluster, upstream_url, fleet, prometheus, load, pressure, operator, operator_url, parts)
 
 
 def plain_objects(manifest: Manifest) -> list[dict[str, Any]]:

@@ -69,6 +69,8 @@ class World:
     """The AgentDeployment after each change."""
     records: dict[float, Json] = field(default_factory=dict)
     """Full records of decisions by their time."""
+    blind_since: float = 0.0
+    """When Prometheus had lost the last of the agents' series."""
     listeners: list[Callable[[str], None]] = field(default_factory=list)
     """Told of each change in words."""
 

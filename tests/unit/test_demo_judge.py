@@ -41,6 +41,7 @@ def a_world() -> World:
     world.agents += [AgentSample(at, "pod-1", 4, 1, 0) for at in (99.0, 104.5)]
     world.agents += [AgentSample(106.5, "pod-1", 14, 2, 0)]
     world.upstream += [UpstreamSample(200, 0, 0), UpstreamSample(220, 60, 60), UpstreamSample(250, 70, 70)]
+    world.blind_since = 302
     world.pods += [PodsSample(at, 2, 100 * 2**20, 0, 0) for at in (110.0, 150.0)]
     return world
 
@@ -99,7 +100,7 @@ def test_memory_above_the_objective_is_forgiven_for_a_while_but_no_kill() -> Non
         return verdict(POLICY, SPIKE, [run(110)], world, LIMIT).broken
 
     high, low = int(0.9 * LIMIT), int(0.5 * LIMIT)
-    assert not judged(PodsSample(105, 2, high, 0, 0), PodsSample(125, 2, low, 0, 0), PodsSample(155, 2, low, 0, 0))
+    assert not judged(PodsSample(105, 2, high, 0, 0), PodsSample(120, 2, low, 0, 0), PodsSample(155, 2, low, 0, 0))
     assert "memory" in judged(PodsSample(105, 2, high, 0, 0), PodsSample(155, 2, low, 0, 0))[0]
     assert "1 killed" in judged(PodsSample(105, 2, low, 0, 0), PodsSample(155, 2, low, 1, 0))[0]
 
@@ -129,7 +130,9 @@ def test_an_agent_that_never_takes_a_setting_misses_the_bar() -> None:
 def test_a_shrink_in_the_dark_is_counted() -> None:
     world = a_world()
     assert found(world, "shrinks while the series or Prometheus were away: replicas").good
-    world.sizes.append(Size(310, 5, 5))
+    world.sizes.append(Size(302.5, 5, 5))
+    assert found(world, "shrinks while the series or Prometheus were away: replicas").good  # decided before
+    world.sizes.append(Size(310, 4, 4))
     assert found(world, "shrinks while the series or Prometheus were away: replicas").value == "1"
 
 

@@ -1,0 +1,60 @@
+"""Runs that hold more and more memory, until the worst pod stands above its objective: how much that takes depends on
+how many pods share the work, and that is the operator's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from e2e.demo.world import PodsSample
+from e2e.harness.load import Load
+
+FIRST_FACTOR = 3.0
+STEP = 1.0
+STEP_SECONDS = 4.0
+LARGEST_FACTOR = 10.0
+SAMPLES_ABOVE = 2
+"""A single sample above the objective is one large run; two in a row are pressure."""
+
+
+class Pressure:
+    """Drives the memory factor of the load.
+
+    Args:
+        load: Whose runs grow.
+        allowed_bytes: What the memory objective leaves to a pod.
+    """
+
+    def __init__(self, load: Load, allowed_bytes: float) -> None:
+        self._load = load
+        self._allowed_bytes = allowed_bytes
+        self._factor = 0.0
+        self._stepped_at = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether runs are larger than usual."""
+        return self._factor > 0
+
+    def begin(self, now: float) -> None:
+        """Make runs larger."""
+        self._set(FIRST_FACTOR, now)
+
+    def end(self) -> None:
+        """Make runs as they were."""
+        self._factor = 0.0
+        self._load.set_body(None, 0)
+
+    def step(self, now: float, pods: Sequence[PodsSample]) -> str:
+        """Make runs larger again if it is time and memory is still within its objective; says what it did."""
+        if not self.active or now - self._stepped_at < STEP_SECONDS or self._factor >= LARGEST_FACTOR:
+            return ""
+        recent = pods[-SAMPLES_ABOVE:]
+        if all(sample.worst_rss_bytes > self._allowed_bytes for sample in recent):
+            self._stepped_at = float("inf")  # there it is
+            return f"the worst pod stands above its memory objective, runs hold {self._factor:g} times the memory"
+        self._set(self._factor + STEP, now)
+        return ""
+
+    def _set(self, factor: float, now: float) -> None:
+        self._factor, self._stepped_at = factor, now
+        self._load.set_body(factor, 0)
