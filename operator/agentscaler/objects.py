@@ -30,6 +30,8 @@ from agentscaler.signals.request import SignalRequest, overrides_of
 
 REQUIRED: Final = frozenset({SignalName.IN_FLIGHT, SignalName.REQUEST_RATE_60})
 """Signals without which demand is not known."""
+STARTING_SECONDS: Final = 120.0
+"""For so long after its creation an object that is not fully known is decided in every tick."""
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Watched:
     _generation: int = -1
 
     def __post_init__(self) -> None:
-        self.due = Due(self.record.uid)
+        self.due = Due(self.record.namespace)
 
     @property
     def interval_seconds(self) -> int:
@@ -90,11 +92,18 @@ class Watched:
         waits = outcome.problem is None and bool(
             changing or self.memo.marked or self.memo.freed_at or (outcome.delivered.waiting and self.memo.touches)
         )
-        if outcome.missed:
+        if outcome.missed or self._is_starting(case, outcome, now):
             self.due.at = now
         if waits and (not self.waits or "settings" in outcome.writes or "scale" in outcome.writes):
             self.waits_since = now
         self.waits = waits
+
+    def _is_starting(self, case: Case, outcome: Outcome, now: float) -> bool:
+        """Whether its first pods run and have not reported everything: each tick may be the one that makes it Ready."""
+        deployment = case.live.deployment
+        if now - self.record.created_at > STARTING_SECONDS or deployment is None or not deployment.ready:
+            return False
+        return outcome.delivered.waiting or any(case.observation.value(name) is None for name in REQUIRED)
 
 
 def recalled(watched: Watched, live: Live, history: tuple[Observation, ...]) -> Memory:

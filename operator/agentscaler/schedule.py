@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Final
 from zlib import crc32
 
@@ -16,12 +17,16 @@ _LEAST_GAIN_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class Due:
-    """The rhythm of one object. Objects of one interval are spread over it by their uids."""
+    """The rhythm of one object.
 
-    uid: str
+    Groups (namespaces) are spread over the interval, and objects of one group and interval fall into the same ticks: a
+    tick asks Prometheus only for the groups that are due.
+    """
+
+    group: str
     at: float = 0.0
     """Unix seconds."""
-    _spread: bool = False
+    _follows_samples: bool = False
 
     def is_now(self, now: float, tick_seconds: float) -> bool:
         """Whether this tick is the nearest one to the time at which it is due."""
@@ -36,18 +41,24 @@ class Due:
             sampled_at: Time of its newest sample, if known.
             tick_seconds: Length of a tick.
         """
-        if not self._spread:
-            self._spread = True
-            self.at = now + tick_seconds / 2 + interval_seconds * (crc32(self.uid.encode()) % 1000) / 1000
-            return
-        following = self.at + interval_seconds
-        if abs(following - now - interval_seconds) > interval_seconds / 2:
-            following = now + interval_seconds  # after a pause of the process, or a changed interval
         age = now - sampled_at if sampled_at is not None else 0.0
         if sampled_at is not None and 1.5 * tick_seconds < age <= interval_seconds:
             # Decisions lie late after the samples: move them to just behind the next one.
-            following = sampled_at + interval_seconds + SAMPLE_LAG_SECONDS
-        self.at = following
+            self._follows_samples = True
+            self.at = sampled_at + interval_seconds + SAMPLE_LAG_SECONDS
+        elif self._follows_samples and abs(self.at - now) <= interval_seconds / 2:
+            self.at += interval_seconds
+        else:
+            self._follows_samples = False
+            self.at = self._next(now, interval_seconds, tick_seconds)
+
+    def _next(self, now: float, interval_seconds: float, tick_seconds: float) -> float:
+        """The group's next time after this tick, on a grid that neither a pause nor a restart moves."""
+        if interval_seconds <= tick_seconds:
+            return now  # every tick
+        phase = interval_seconds * (crc32(self.group.encode()) % 1000) / 1000
+        passed = floor((now + tick_seconds / 2 - phase) / interval_seconds)
+        return phase + (passed + 1) * interval_seconds
 
 
 def best_shift(sampled_at: Sequence[float], now: float, tick_seconds: float) -> float:

@@ -30,13 +30,21 @@ def test_an_object_keeps_its_pace(interval: int) -> None:
     assert {b - a for a, b in itertools.pairwise(found[1:])} == {interval // 5}
 
 
-def test_objects_are_spread_over_their_interval() -> None:
-    dues = [Due(f"object-{number}") for number in range(900)]
+def test_groups_are_spread_over_the_interval() -> None:
+    dues = [Due(f"namespace-{number}") for number in range(900)]
     for due in dues:
         due.decided(START, 15, None, 5)
     second = Counter(next(n for n in range(1, 6) if due.is_now(START + n * 5, 5)) for due in dues)
     assert len(second) >= 3
     assert max(second.values()) < 400
+
+
+def test_objects_of_one_group_are_due_together_whenever_they_came() -> None:
+    early, late = Due("agents"), Due("agents")
+    early.decided(START, 15, None, 5)
+    early.decided(early.at, 15, None, 5)
+    late.decided(START + 10, 15, None, 5)
+    assert abs(early.at - late.at) % 15 == 0
 
 
 def test_decisions_move_to_just_behind_the_sample() -> None:
@@ -48,12 +56,19 @@ def test_decisions_move_to_just_behind_the_sample() -> None:
     assert due.at == sampled + 15 + 0.5
 
 
-def test_fresh_samples_leave_the_pace_alone() -> None:
+def test_decisions_that_follow_the_samples_keep_doing_so() -> None:
     due = Due("uid")
-    due.decided(START, 15, None, 5)
-    due.at = START
-    due.decided(START, 15, START - 2, 5)
-    assert due.at == START + 15
+    due.decided(START, 15, START - 11, 5)
+    followed = due.at
+    due.decided(followed, 15, followed - 1, 5)
+    assert due.at == followed + 15
+
+
+def test_fresh_samples_leave_the_pace_alone() -> None:
+    with_samples, without = Due("uid"), Due("uid")
+    with_samples.decided(START, 15, START - 2, 5)
+    without.decided(START, 15, None, 5)
+    assert with_samples.at == without.at
 
 
 def test_after_a_pause_of_the_process_nothing_is_made_up_for() -> None:
@@ -61,7 +76,7 @@ def test_after_a_pause_of_the_process_nothing_is_made_up_for() -> None:
     due.decided(START, 15, None, 5)
     late = START + 3600
     due.decided(late, 15, None, 5)
-    assert due.at == late + 15
+    assert late + 2.5 < due.at <= late + 17.5
 
 
 def test_a_single_fast_object_is_looked_at_just_behind_its_sample() -> None:

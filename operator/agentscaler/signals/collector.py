@@ -233,9 +233,10 @@ class Collector:
         made = self._plan(key, requests)
         endpoint = self._endpoints[key[0]]
         slow = self._groups[key].slow
-        for query in [query for query in slow if query not in made.slow]:
-            del slow[query]
         clock = self._clock()
+        # Other objects are due at other ticks, with queries of their own: those stay until they are too old.
+        for query in [query for query, result in slow.items() if clock - result.at >= FORGOTTEN_SECONDS]:
+            del slow[query]
         due = sorted((q for q in made.slow if q not in slow or clock >= slow[q].again_at), key=_age(slow))
         due = due[: made.slow_slots]
         queries = [*made.quick, *due]
@@ -250,7 +251,7 @@ class Collector:
                 slow[query].again_at = clock + (SOON_SECONDS if looks_early else SLOW_SECONDS)
             elif query not in due:
                 tick.take(query, answer)
-        recent = {query: result for query, result in slow.items() if clock - result.at < FORGOTTEN_SECONDS}
+        recent = {query: slow[query] for query in made.slow if query in slow}
         return tick.observations(recent, now)
 
 
