@@ -96,7 +96,7 @@ def _react(stage: Stage, tell: Tell) -> Row:
 
 def _told(window: Window, row: Row, tell: Tell) -> Row:
     others = ", ".join(f"{name} {cores:.2f}" for name, cores in window.others_cores.items())
-    tell(f"{row.phase}: cores of the other parts: {others}")
+    tell(f"{row.phase}: cores of the other parts: {others}; of the whole machine: {window.machine_cores:.2f}")
     if window.disagreement:
         tell(f"{row.phase}: writes counted differently (the larger number is in the table): {window.disagreement}")
     return row

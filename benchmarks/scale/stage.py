@@ -34,6 +34,7 @@ START_SECONDS = 60.0
 POSTERS = 8
 
 # Work of a service in runs: it fits into one pod of 8 workers, noise included.
+WORKERS = 8
 LEAST_RUNS, MOST_RUNS = 1.0, 4.0
 FAST_RUNS = 4.0
 REACTING = 12
@@ -65,7 +66,7 @@ class Agent:
             "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": {
                 "template": {"spec": {"containers": [container]}},
-                "tuning": {"intervalSeconds": self.interval_seconds},
+                "tuning": {"intervalSeconds": self.interval_seconds, "workers": {"initial": WORKERS}},
             },
         }
 

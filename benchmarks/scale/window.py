@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Self
 
-from benchmarks.scale.gauges import Reading, cpu_seconds, read, rss_bytes, seen_writes
+from benchmarks.scale.gauges import Reading, cpu_seconds, machine_seconds, read, rss_bytes, seen_writes
 from benchmarks.scale.stage import Stage
 
 SAMPLE_SECONDS = 2.0
@@ -60,6 +60,7 @@ class Window:
         self._parts = {"exporter": self._stage.exporter, "Prometheus": self._stage.prometheus.process}
         self._parts |= {"API server": self._stage.cluster.apiserver, "etcd": self._stage.cluster.etcd}
         self._cpu_before = {name: cpu_seconds(part) for name, part in self._parts.items()}
+        self._machine_before = machine_seconds()
         self._began, self._began_cpu = time.monotonic(), cpu_seconds(self._stage.operator)
         self._first = self._last = read(self._stage)
         self._written_at = self._began
@@ -74,6 +75,8 @@ class Window:
         self._take()
         seconds = time.monotonic() - self._began
         self._cores = (cpu_seconds(self._stage.operator) - self._began_cpu) / seconds
+        self.machine_cores = (machine_seconds() - self._machine_before) / seconds
+        """Of everything that runs on this machine, the benchmark included."""
         self.others_cores = {
             name: (cpu_seconds(part) - self._cpu_before[name]) / seconds for name, part in self._parts.items()
         }
