@@ -154,7 +154,8 @@ def record_of(watched: Watched, made: Case, live: Live) -> DecisionRecord:
         uid=record.uid,
         generation=record.generation,
         now=made.now,
-        spec=record.spec_raw,
+        # Without the template: nothing decides on it, and its environment may hold secrets.
+        spec={key: value for key, value in record.spec_raw.items() if key != "template"},
         policy=watched.policy,
         target=_target(watched, live, made.before),
         observation=made.observation,

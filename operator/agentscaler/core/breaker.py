@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_shares
+from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
+from agentscaler.core.upstream import upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30

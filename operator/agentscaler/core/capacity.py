@@ -102,7 +102,7 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
     )
     if s.policy.workers.mode is Mode.OFF or (s.workers_in_force is None and s.policy.workers.initial is None):
         return d
-    d = _cache_gives_way(s, d, min(_workers_for_demand(s, demand, base), reach))
+    d = _cache_gives_way(s, d, min(workers_for_demand(s, demand, base), reach))
     if surge and workers == reach and replicas > s.policy.replicas.max:
         by_bound = reach == s.policy.workers.max
         d = d.limit(
@@ -119,9 +119,14 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
 
 
 def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
-    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of the backlog."""
+    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of the backlog.
+
+    Nothing is taken away that the work of this moment needs, whatever the forecast says.
+    """
     unreached = max(0.0, demand.urgent_runs - reach * s.serving_pods) if demand.surge else 0.0
-    return replicas_for(demand.staffed((demand.ahead_runs + unreached) * _feedback(s)), base)
+    needed = replicas_for(demand.staffed((demand.ahead_runs + unreached) * _feedback(s)), base)
+    busy = replicas_for(demand.staffed(demand.busy_runs + demand.queued_runs), base)
+    return max(needed, min(busy, s.current.replicas))
 
 
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
@@ -130,13 +135,14 @@ def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
     In a surge the queue that is seen is old and grows on, and a slot costs nothing but memory: all that fit beside
     the cache as it is are opened at once. The cache gives way only for workers that are needed for sure.
     """
-    needed = _workers_for_demand(s, demand, base)
+    needed = workers_for_demand(s, demand, base)
     if demand.surge:
         needed = max(needed, safe_workers(s, cache_bytes_in_force(s)))
     return min(needed, reach)
 
 
-def _workers_for_demand(s: Situation, demand: Demand, base: int) -> int:
+def workers_for_demand(s: Situation, demand: Demand, base: int) -> int:
+    """Workers per pod that present and coming work asks for, without any reserve for a surge."""
     return max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / s.serving_pods))
 
 

@@ -9,6 +9,7 @@ from agentscaler.core.learn import work_within
 from agentscaler.core.memory import Learned
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.policy import Policy
+from agentscaler.core.upstream import upstream_shares
 
 HEADROOM = 1.08
 SAFETY = 1.0
@@ -17,6 +18,8 @@ LATE_SHARE_OF_OBJECTIVE = 0.3
 """A queue that would wait longer than this share of the objective is a surge."""
 TREND_SECONDS = 300.0
 """The longest window that the trend looks at."""
+FAILURES_SEEN = 0.01
+"""Share of failed upstream calls from which hanging calls may stand in the gauge of running work."""
 UNUSUAL = 2.0
 """Standard deviations of Poisson work above what the rate explains from which the gauge knows better."""
 MOST_TREND = 2.0
@@ -73,14 +76,18 @@ def demand(
     measured = observation.value(SignalName.SERVICE_TIME)
     service = max(measured or learned.service_seconds, 1e-3)
 
-    rate = _rate_ahead(observation, trend=trend) + _refused(observation, slots / service)
+    recent = observation.value(SignalName.REQUEST_RATE_60) or 0.0
+    # Less running than the last minute explains: what rises there has passed already.
+    passed = busy + queued < recent * service - UNUSUAL * sqrt(recent * service)
+    rate = _rate_ahead(observation, trend=trend and not passed) + _refused(observation, slots / service)
     wait = queued * service / max(slots, 1)
     objective = policy.objectives.queue_wait
     target_wait = objective.target_seconds if objective else max(service, 1.0)
     surge = queued > 0 and wait > LATE_SHARE_OF_OBJECTIVE * target_wait
     usual = rate * service
-    if surge or busy > usual + UNUSUAL * sqrt(usual):
-        # Rates look back a minute. Little's law on the gauge says what really passes now.
+    # Rates look back a minute. Little's law on the gauge says what really passes now; but calls that hang fill the
+    # gauge too, so it is not asked once the upstream has begun to fail.
+    if (surge or busy > usual + UNUSUAL * sqrt(usual)) and not _failures_seen(observation):
         rate = max(rate, busy / service)
 
     observed_at = observation.signal(SignalName.IN_FLIGHT).observed_at or observation.evaluated_at
@@ -101,6 +108,11 @@ def demand(
         surge=surge,
         certain=busy_whole and queue_whole,
     )
+
+
+def _failures_seen(observation: Observation) -> bool:
+    failing, throttled = upstream_shares(observation, least_rate=0.0)
+    return failing + throttled > FAILURES_SEEN
 
 
 def _refused(observation: Observation, passing: float) -> float:

@@ -7,33 +7,17 @@ from agentscaler.core.demand import Demand
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.policy import Policy
 from agentscaler.core.target import Target
+from agentscaler.core.upstream import upstream_shares
 
 FAILING_SHARE = 0.05
 """Share of upstream calls that fail (5xx, time-out) from which the provider is the limit."""
 THROTTLED_SHARE = 0.02
 """Share of upstream calls answered 429 from which more concurrency only buys more of them."""
-LEAST_FAILURE_RATE = 0.045
-"""Failures per second below which a share is noise (fewer than three in a minute)."""
 OPEN = 2
 REFUSED_SHARE = 0.25
 """Share of the runs that open breakers refuse from which it is the provider and not one pod."""
 FULL = 0.8
 OVERSIZED = 0.4
-
-
-def upstream_shares(observation: Observation) -> tuple[float, float]:
-    """(failing, throttled) shares of the upstream calls of the last minute; 0 where not known."""
-    calls = observation.value(SignalName.UPSTREAM_CALL_RATE) or 0.0
-    failing = sum(observation.value(n) or 0.0 for n in (SignalName.UPSTREAM_5XX_RATE, SignalName.UPSTREAM_TIMEOUT_RATE))
-    throttled = observation.value(SignalName.UPSTREAM_429_RATE) or 0.0
-    # Without a counter of all calls, runs stand in: a run makes one call at least.
-    calls = max(calls, observation.value(SignalName.REQUEST_RATE_60) or 0.0, failing + throttled)
-    if calls <= 0:
-        return 0.0, 0.0
-    return (
-        failing / calls if failing >= LEAST_FAILURE_RATE else 0.0,
-        throttled / calls if throttled >= LEAST_FAILURE_RATE else 0.0,
-    )
 
 
 def upstream_failing(observation: Observation) -> bool:

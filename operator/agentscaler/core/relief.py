@@ -9,12 +9,19 @@ from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.capacity import LEAST_CACHE_CUT, busy_level, cache_bounds, cache_bytes_in_force
+from agentscaler.core.capacity import (
+    LEAST_CACHE_CUT,
+    base_workers,
+    busy_level,
+    cache_bounds,
+    cache_bytes_in_force,
+    workers_for_demand,
+)
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob
-from agentscaler.core.situation import Draft, Situation, describe_cache
+from agentscaler.core.situation import Draft, Knowledge, Situation, describe_cache
 
 AIM = 0.95
 """Relief aims a little below the objective, so that it does not have to come back for crumbs."""
@@ -129,6 +136,14 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
     busy = busy_level(s)
     if law.runs_that_fit(budget * (1 + SLACK), size, busy) >= workers:
         return d
+    if s.demand is not None and s.knowledge is Knowledge.KNOWN and s.policy.workers.mode is not Mode.OFF:
+        # The reserve of slots that nobody needs now goes before the cache does.
+        needed = max(busy, workers_for_demand(s, s.demand, base_workers(s)))
+        spare = max(min(needed, workers), law.runs_that_fit(budget, size, busy))
+        d = d.workers("memory-invariant", spare, Reason.MEMORY_LIMITED, "the reserve of workers goes before the cache")
+        workers = spare
+        if law.runs_that_fit(budget * (1 + SLACK), size, busy) >= workers:
+            return d
     bounds = cache_bounds(s)
     if bounds is not None and d.settings.cache.max_bytes is not None:
         smaller = min(d.settings.cache.max_bytes, max(bounds.min, law.cache_beside(budget, workers, busy)))

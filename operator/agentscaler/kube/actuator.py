@@ -22,7 +22,7 @@ from agentscaler.kube.case import Case, Delivered, Event, Outcome
 from agentscaler.kube.delivery import Delivery
 from agentscaler.kube.errors import KubeError
 from agentscaler.kube.events import Events
-from agentscaler.kube.memo import Memo, problem_of
+from agentscaler.kube.memo import Memo, Problem, problem_of
 from agentscaler.kube.scale import Scaled, Scaler
 from agentscaler.kube.store import Store
 from agentscaler.kube.touch import Touch
@@ -113,7 +113,8 @@ class Actuator:
             return await self._settled(case, outcome, memo)
         if 0 < wanted < facts.replicas:
             if _more_work_per_pod_is_coming(case, outcome.delivered):
-                return _not_scaled(case, decision, outcome, Scaled(facts.replicas))
+                wait = Problem(Reason.WAITING_FOR_REPORT, "fewer pods wait until those that stay report more workers")
+                return _not_scaled(case, decision, outcome, Scaled(facts.replicas, hold=wait))
             written, _, told = await self._status.write(case, outcome, memo, must=True)
             outcome = replace(
                 outcome,
