@@ -102,7 +102,7 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
     )
     if s.policy.workers.mode is Mode.OFF or (s.workers_in_force is None and s.policy.workers.initial is None):
         return d
-    d = _cache_gives_way(s, d, min(workers_for_demand(s, demand, base), reach))
+    d = _cache_gives_way(s, d, min(workers_for_demand(s, demand, 1), reach))
     if surge and workers == reach and replicas > s.policy.replicas.max:
         by_bound = reach == s.policy.workers.max
         d = d.limit(
