@@ -24,6 +24,7 @@ MERGE: Final = "application/merge-patch+json"
 
 _THREADS = 12
 _WRITES_AT_ONCE = 8  # leaves threads for reads
+_MOST_WAITING = 4 * _WRITES_AT_ONCE  # from here on what can wait leaves its turn to the others
 _WRITE_ATTEMPTS = 3
 _LONGEST_PATIENCE_SECONDS = 10.0
 
@@ -75,11 +76,12 @@ class KubeApi:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kube-api")
         self._bucket = TokenBucket(writes_per_second, write_burst)
         self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
+        self._waiting = 0
 
     @property
     def is_congested(self) -> bool:
         """Whether writes have to wait for their turn: what can wait should leave it to what cannot."""
-        return self._bucket.is_empty or self._writers.locked()
+        return self._bucket.is_empty or self._waiting >= _MOST_WAITING
 
     async def get(self, path: str, **params: str | int) -> Body:
         """Read one object, or any path that answers a JSON object.
@@ -191,6 +193,7 @@ class KubeApi:
         attempt = 1
         while True:
             await self._bucket.take()
+            self._waiting += 1
             try:
                 async with self._writers:
                     return await self._send(request)
@@ -202,6 +205,8 @@ class KubeApi:
                 if attempt == _WRITE_ATTEMPTS or not error.status:
                     raise
                 await asyncio.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 (guards nothing)
+            finally:
+                self._waiting -= 1
             attempt += 1
 
     async def _send(self, request: Request) -> Body:
