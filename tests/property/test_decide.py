@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from agentscaler.core.decide import decide
 from agentscaler.core.decision import Decision
-from agentscaler.core.memory import Memory
+from agentscaler.core.memory import Learned, Memory, Moments
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.core.policy import (
     Behavior,
@@ -30,7 +30,7 @@ from agentscaler.core.policy import (
 )
 from agentscaler.core.recall import recall
 from agentscaler.core.target import Pod, Target
-from tests.worlds import MEBIBYTE, START
+from tests.worlds import MEBIBYTE, START, observe
 
 DECISION = TypeAdapter(Decision)
 RATIOS = {SignalName.ERROR_RATIO, SignalName.CACHE_HIT_RATIO}
@@ -220,16 +220,46 @@ def test_capacity_is_monotone_in_demand(
     assert capacity(some[0] + more[0], some[1] + more[1]) >= capacity(*some)
 
 
-@given(stories(auto=True))
-@settings(max_examples=60, deadline=None)
-def test_the_learned_memory_law_is_kept(
-    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+def law(base_bytes: float, per_run_bytes: float) -> Learned:
+    """A service that holds exactly this: pairs of 0, 2 and 4 runs, ten of each."""
+    n, x, xx, b, m = 30.0, 60.0, 200.0, base_bytes, per_run_bytes
+    return Learned(memory=Moments(n, x, n * b + x * m, xx, x * b + xx * m, n * b * b + 2 * b * m * x + m * m * xx))
+
+
+@given(
+    policies(auto=True),
+    st.floats(10 * MEBIBYTE, 900 * MEBIBYTE),
+    st.floats(MEBIBYTE, 200 * MEBIBYTE),
+    st.tuples(st.integers(0, 60), st.integers(0, 200)),
+)
+@settings(max_examples=200, deadline=None)
+def test_base_and_workers_and_cache_fit_the_objective(
+    policy: Policy, base: float, per_run: float, work: tuple[int, int]
 ) -> None:
-    for decision, policy, *_ in story:
-        for step in decision.steps:
-            if step.rule == "memory-invariant" and isinstance(step.after, int) and isinstance(step.before, int):
-                assert policy.workers.min <= step.after < step.before
-        assert decision.settings.workers is None or decision.settings.workers <= policy.workers.max
+    """Where they do not, workers and cache have nothing left to give."""
+    limit = 1024 * MEBIBYTE
+    policy = replace(policy, objectives=replace(policy.objectives, memory_ratio=0.8))
+    budget, held = 0.8 * limit, base + 2 * per_run
+    assume(held <= budget)  # beyond it stands pressure, which is cut step by step
+    seen = observe(
+        START,
+        in_flight=work[0],
+        in_flight_max=2.0,
+        queue_depth=work[1],
+        pods_reporting=max(work[0] / 2, 1.0),
+        memory_mean_bytes=held,
+        memory_max_bytes=held,
+        cache_bytes=0.0,
+    )
+    memory = Memory(learned=law(base, per_run), known_since=START - 9999, manual_replicas=1, decided_at=START - 5)
+    decision = decide(policy, Target(1, 1, memory_limit_bytes=limit), seen, memory, START)
+    workers, cache = decision.settings.workers, decision.settings.cache.max_bytes or 0
+    assert workers is not None
+    fits = base + workers * per_run + cache <= 1.06 * budget
+    least = policy.cache.max_bytes.min if policy.cache.max_bytes is not None else 0
+    busy = max(policy.workers.initial or 4, policy.workers.min)
+    nothing_left = cache <= least and workers <= max(policy.workers.min, busy // 2)
+    assert fits or nothing_left
 
 
 @given(stories(auto=True))

@@ -390,6 +390,11 @@ class TestPodsOnTheirWay:
         loop.target = replace(TARGET, pods=(Pod("a", START, START + 90),))
         assert loop.tick().memory.learned.start_up_seconds == 60
 
+    def test_a_restarted_container_teaches_no_start_up(self) -> None:
+        loop = Loop()
+        loop.target = replace(TARGET, pods=(Pod("a", START, START + 300, restarted=True),))
+        assert loop.tick().memory.learned.start_up_seconds == 30
+
     def test_an_unreachable_latency_is_said_and_scales_nothing(self) -> None:
         objectives = replace(POLICY.objectives, latency=QuantileObjective(0.95, 2.0))
         loop = Loop(replace(POLICY, objectives=objectives))

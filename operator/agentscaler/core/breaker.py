@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing
@@ -17,6 +18,8 @@ DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
 SLIDING_WINDOW_SECONDS = 60
 LEAST_CALLS, MOST_CALLS = 10, 100
+LEAST_FAILURES = 3
+"""So many failed calls it takes at least to open a tightened breaker."""
 CALM_SECONDS = 120.0
 WAIT_SHARE_OF_OUTAGE = 0.25
 """The open state may cost at most a quarter of the outage again: the wait grows with its age."""
@@ -58,7 +61,7 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
         if threshold is not None:
-            tight = replace(tight, failure_rate_threshold_percent=threshold.min)
+            tight = replace(tight, failure_rate_threshold_percent=_tight(threshold, breaker))
         state, waits = s.value(SignalName.BREAKER_STATE), breaker.wait_duration_in_open_state_seconds
         age = now - s.memory.upstream_bad_since
         # Rates look back a minute: a closed breaker says that it is over.
@@ -75,6 +78,13 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         wait_duration_in_open_state_seconds=start.wait_duration_in_open_state_seconds,
     )
     return _moved(d, well, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
+
+
+def _tight(threshold: Range, breaker: Breaker) -> int:
+    """The lowest threshold that still takes a few failures to trip: one stray error is no outage."""
+    calls = breaker.minimum_number_of_calls or LEAST_CALLS
+    now = breaker.failure_rate_threshold_percent or threshold.max
+    return min(max(threshold.min, ceil(100 * LEAST_FAILURES / calls)), max(now, threshold.min))
 
 
 def _is_away(s: Situation) -> bool:

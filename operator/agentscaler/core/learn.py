@@ -65,7 +65,7 @@ def _learn_start_up(learned: Learned, target: Target) -> Learned:
     """A high estimate: it rises half-way to a slower start at once, and falls a tenth of the way to a faster one."""
     estimate, seen = learned.start_up_seconds, learned.start_up_seen_at
     for pod in sorted((p for p in target.pods if p.ready_at is not None), key=lambda p: p.ready_at or 0.0):
-        if pod.ready_at is None or pod.ready_at <= seen:
+        if pod.ready_at is None or pod.ready_at <= seen or pod.restarted:
             continue
         seen = pod.ready_at
         took = max(LEAST_START_UP_SECONDS, pod.ready_at - pod.created_at)

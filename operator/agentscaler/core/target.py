@@ -14,6 +14,8 @@ class Pod:
     ready_at: float | None = None
     problem: str = ""
     """Why it does not come (`Unschedulable: ...`, `ImagePullBackOff: ...`); empty when nothing is known to be wrong."""
+    restarted: bool = False
+    """A container of it has been restarted: `ready_at` is not that of its start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def pod_facts(body: Body, current_hash: str | None = None) -> PodFacts:
         name=metadata["name"],
         created_at=unix_seconds(metadata.get("creationTimestamp")) or 0.0,
         ready_at=unix_seconds(ready.get("lastTransitionTime")) if is_ready else None,
+        restarted=any(each.get("restartCount") for each in status.get("containerStatuses") or ()),
         ready=is_ready,
         terminating="deletionTimestamp" in metadata,
         current=current_hash is None or template_hash == current_hash,

@@ -98,6 +98,9 @@ class PodFacts:
     name: str
     created_at: float
     ready_at: float | None
+    """When it last became Ready; None while it is not."""
+    restarted: bool
+    """A container of it has been restarted."""
     ready: bool
     terminating: bool
     current: bool
@@ -111,7 +114,8 @@ class PodFacts:
 
     def pod(self) -> Pod:
         """As the core needs it."""
-        return Pod(self.name, self.created_at, self.ready_at if self.ready else None, self.problem)
+        ready_at = self.ready_at if self.ready else None
+        return Pod(self.name, self.created_at, ready_at, self.problem, self.restarted)
 
 
 @dataclass(frozen=True, slots=True)
