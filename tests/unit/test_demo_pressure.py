@@ -1,0 +1,57 @@
+"""How the demo makes memory short."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from e2e.demo.pressure import FIRST_FACTOR, LARGEST_FACTOR, STEP, STEP_SECONDS, Pressure
+from e2e.demo.world import PodsSample
+from e2e.harness.load import Load
+
+
+class RecordingLoad:
+    """What the load was told; there is no load without a fleet."""
+
+    def __init__(self) -> None:
+        self.factors: list[float | None] = []
+
+    def set_body(self, memory_factor: float | None, keys: int) -> None:
+        assert keys == 0
+        self.factors.append(memory_factor)
+
+
+def pods(*worst: int) -> list[PodsSample]:
+    return [PodsSample(float(at), 2, bytes_, 0, 0) for at, bytes_ in enumerate(worst)]
+
+
+def test_runs_grow_step_by_step_while_memory_holds() -> None:
+    load = RecordingLoad()
+    pressure = Pressure(cast("Load", load), 100.0)
+    pressure.begin(0.0)
+    for second in range(1, 9):
+        pressure.step(float(second), pods(50, 60))
+    assert load.factors == [FIRST_FACTOR, FIRST_FACTOR + STEP, FIRST_FACTOR + 2 * STEP]
+    assert STEP_SECONDS == 4.0
+
+
+def test_they_stop_growing_when_a_pod_stands_above_its_objective() -> None:
+    load = RecordingLoad()
+    pressure = Pressure(cast("Load", load), 100.0)
+    pressure.begin(0.0)
+    assert pressure.step(4.0, pods(50, 120, 50, 50)) == ""  # one large run
+    assert "above its memory objective" in pressure.step(8.0, pods(50, 120, 50, 130))
+    for second in range(9, 60):
+        assert pressure.step(float(second), pods(50, 60)) == ""
+    assert load.factors == [FIRST_FACTOR, FIRST_FACTOR + STEP]
+
+
+def test_they_never_grow_without_end_and_shrink_when_told() -> None:
+    load = RecordingLoad()
+    pressure = Pressure(cast("Load", load), 100.0)
+    pressure.begin(0.0)
+    for second in range(200):
+        pressure.step(float(second), pods(50))
+    assert max(factor for factor in load.factors if factor) == LARGEST_FACTOR
+    pressure.end()
+    assert load.factors[-1] is None
+    assert not pressure.active
