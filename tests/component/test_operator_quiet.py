@@ -1,0 +1,62 @@
+"""After the load: everything goes back, when a full window has passed and nobody has paused it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agentscaler.kube.paths import CONFIG_MAPS
+from e2e.harness.cluster import ControlPlane
+from tests.component.operator_service import NAMESPACE, template
+from tests.component.operator_stage import Stage, contested, growing, shared_stage
+
+WINDOW_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest, cluster: ControlPlane) -> Iterator[Stage]:
+    yield from shared_stage(request, cluster)
+
+
+def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage) -> None:
+    service = growing(stage, "spiky")
+    service.until_condition("Ready", "True")
+    if service.replicas < 3:  # this module runs alone
+        service.load(6)
+        service.until_size(3)
+        service.until_serving(3)
+    service.until_edited(pausedScaleIn=True)
+    service.load(0)
+
+    def stopped() -> bool:
+        """Whether a decision would have removed pods and was stopped by the pause alone."""
+        steps = stage.records("spiky")[-1]["decision"]["steps"]
+        return any(step["knob"] == "replicas" and step["reason"] == "Paused" for step in steps)
+
+    service.until(stopped, "a scale-in that the pause stopped", 100)
+    assert service.replicas == 3
+    assert len(service.urls()) == 3
+    service.edit(pausedScaleIn=False)
+    service.until_size(1)
+    service.until_serving(1)
+    service.until(lambda: service.metric("agent_worker_limit") == [2], "workers as they were", 2 * WINDOW_SECONDS)
+
+
+def test_when_the_hpa_goes_the_object_is_scaled_again(stage: Stage) -> None:
+    service = contested(stage)
+    stage.remove_rival()
+    service.until_edited(tuning={"replicas": {"min": 4}})
+    service.until_condition("Conflict", "False", "NoConflict")
+    service.until_size(4)
+
+
+def test_a_name_that_was_taken_and_is_free_is_used(stage: Stage) -> None:
+    service = stage.service("taken", template=template(real=False), tuning={"intervalSeconds": 5})
+    path = CONFIG_MAPS.path(NAMESPACE, "taken-settings")
+    if "mine" in stage.cluster.request("GET", path).json().get("data", {}):
+        stage.cluster.request("DELETE", path).raise_for_status()
+    service.until_without("Stalled", "NameTaken")
+    service.until_pods(1)
+    service.until(lambda: stage.cluster.request("GET", path).ok, "settings")
+    assert service.tuning["generation"] >= 1
