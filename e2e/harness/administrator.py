@@ -165,5 +165,5 @@ def checked(answer: requests.Response) -> dict[str, Any]:
 
 def is_true(item: dict[str, Any], condition: str) -> bool:
     """Whether a condition of an object is True."""
-    conditions = item.get("status", {}).get("conditions", [])
+    conditions = item.get("status", {}).get("conditions") or []  # a new CRD has null there
     return any(each["type"] == condition and each["status"] == "True" for each in conditions)
