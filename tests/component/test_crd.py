@@ -286,8 +286,8 @@ def test_get_tells_whether_it_is_fine_and_why_it_moved(cluster: ControlPlane, na
     post(cluster, namespace, owned()).raise_for_status()
     write_status(cluster, namespace, STATUS).raise_for_status()
     wide = cluster.kubectl("get", "agd", f"--namespace={namespace}", "--output=wide").stdout.splitlines()
-    assert wide[0].split() == ["NAME", "READY", "REPLICAS", "WORKERS", "CACHE", "DIAGNOSIS", "REASON", "AGE", "SUMMARY"]
-    assert wide[1].split()[:7] == ["sample", "True", "4", "12", "256Mi", "WorkerBound", "Burst"]
+    assert " ".join(wide[0].split()) == "NAME READY STATUS REPLICAS WORKERS CACHE DIAGNOSIS REASON AGE SUMMARY"
+    assert wide[1].split()[:8] == ["sample", "True", "Available", "4", "12", "256Mi", "WorkerBound", "Burst"]
     assert wide[1].endswith("workers 8 to 12: a burst.")
     everything = cluster.kubectl("get", "all", f"--namespace={namespace}").stdout
     assert "agentdeployment.agentscaler.dev/sample" in everything

@@ -149,7 +149,7 @@ def test_of_two_on_one_target_the_newer_yields_and_follows_when_the_older_goes(
         "newer", target="shared", scaleTargetRef=reference("shared"), tuning={"replicas": {"min": 6, "max": 9}}
     )
     message = newer.until_condition("Conflict", "True", "TargetShared")["message"]
-    assert f"AgentDeployment {NAMESPACE}/older is older" in message
+    assert f"AgentDeployment {NAMESPACE}/older came first" in message
     assert "delete one of the two" in message
     older.until_edited(tuning={"replicas": {"min": 3}})
     older.until_size(3)

@@ -90,6 +90,7 @@ async def test_an_override_that_prometheus_refuses_only_hits_its_object(
         assert own.value(SignalName.QUEUE_DEPTH) == 3
         problems = dict(own.problems)
         assert "invalid or unsupported Perl syntax" in problems[Reason.QUERY_REFUSED]
+        assert "correct spec.signals.overrides." in problems[Reason.QUERY_REFUSED]
         assert seen["agents/usual"].value(SignalName.IN_FLIGHT) == 6
         assert seen["agents/usual"].problems == ()
         assert seen["agents/old"].value(SignalName.IN_FLIGHT) == 6

@@ -227,7 +227,7 @@ def test_being_blind_for_autoscalers_blocks_nothing() -> None:
 
 
 def test_two_objects_on_one_target_block_the_younger() -> None:
-    shared = ConflictFacts(Reason.TARGET_SHARED, "AgentDeployment ns/two is older")
+    shared = ConflictFacts(Reason.TARGET_SHARED, "AgentDeployment ns/two came first")
     problem = verdicts.blocked(case(seen=live(conflict=shared)))
     assert problem is not None
     assert (problem.reason, problem.stalled) == (Reason.TARGET_SHARED, True)

@@ -44,6 +44,7 @@ def _column(name: str, kind: str, path: str, description: str, *, wide: bool = F
 
 COLUMNS: Final = (
     _column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Available, delivered, signals known."),
+    _column("Status", "string", '.status.conditions[?(@.type=="Ready")].reason', "Why it is Ready or not."),
     _column("Replicas", "integer", ".status.replicas", "Pods of the target."),
     _column("Workers", "integer", ".status.settings.workers", "Concurrent runs in one pod."),
     _column("Cache", "string", ".status.settings.cache.size", "Size of the cache of one pod."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,10 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     TEXT = "text"
+
+
+M_ARENA_MAX = -8
+"""From glibc's malloc.h."""
 
 
 def run_operator(
@@ -51,7 +56,19 @@ def run_operator(
         chosen = settings.load(config, os.environ, given)
     except settings.SettingsError as error:
         raise CliError(str(error), exit_code=2) from error
+    _share_arenas()
     return asyncio.run(app.run(chosen))
+
+
+def _share_arenas() -> None:
+    """Have all threads allocate from two arenas.
+
+    glibc gives each of the request threads an arena of its own, which keeps what the largest answer once took:
+    with 1,000 objects about 70 MiB. Other C libraries have no such call and no such arenas.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 2)
 
 
 def _server(text: str) -> tuple[str, str]:

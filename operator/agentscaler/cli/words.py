@@ -22,8 +22,8 @@ _COLOURS = {
 
 
 def console() -> Console:
-    """Standard output; wide where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    """Standard output; wide where it is no terminal. What people wrote is text, never markup."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
 
 
 def plain_table(*columns: str) -> Table:

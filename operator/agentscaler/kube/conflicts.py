@@ -157,7 +157,7 @@ def shared(records: Iterable[Record]) -> dict[str, ConflictFacts]:
         for record in others:
             yielding[record.uid] = ConflictFacts(
                 Reason.TARGET_SHARED,
-                f"AgentDeployment {namespace}/{first.name} is older and scales the same Deployment {target}: "
+                f"AgentDeployment {namespace}/{first.name} came first and scales the same Deployment {target}: "
                 "delete one of the two",
             )
     return yielding

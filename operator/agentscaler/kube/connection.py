@@ -51,7 +51,10 @@ def load_configuration(kubeconfig: str | None = None) -> client.Configuration:
     """
     configuration = client.Configuration()
     if kubeconfig is not None:
-        config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        try:
+            config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        except config.ConfigException as error:
+            raise config.ConfigException(f"kubeconfig {kubeconfig}: {error}") from error
         return configuration
     try:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # theirs

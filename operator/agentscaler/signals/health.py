@@ -12,6 +12,7 @@ from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.signals.errors import QueryError
 from agentscaler.signals.plan import PRESET
 from agentscaler.signals.readings import Kind, Reading
+from agentscaler.signals.request import FIELDS
 
 ENOUGH: Final = 100
 """Observations below which a quantile's detail tells their number."""
@@ -121,8 +122,13 @@ def observe(
 ) -> Observation:
     """The observation of one object with everything that makes its signals untrusted."""
     signals, problems = read(view, readings)
-    failures = [view.refused, *(reading.error for reading in readings)]
-    problems += [(error.reason.value, f"Prometheus server {server}: {error}") for error in failures if error]
+    if view.refused is not None:
+        problems.append((view.refused.reason.value, f"Prometheus server {server}: {view.refused}"))
+    problems += [
+        (reading.error.reason.value, f"Prometheus server {server}: {reading.error}{_mend(reading)}")
+        for reading in readings
+        if reading.error is not None
+    ]
     up, known = view.rows[0].get(SignalName.TARGETS_UP), view.rows[0].get(SignalName.TARGETS)
     if known and up == 0:
         problems.append((Reason.TARGETS_DOWN, "no pod answers its scrape: check that the agents run and listen"))
@@ -138,6 +144,15 @@ def observe(
         reason, mend = _REASONS[health]
         problems.append((reason, f"{', '.join(sorted(names))}: {mend}"))
     return Observation(view.now, signals, buckets, tuple(dict.fromkeys((str(r), text) for r, text in problems)))
+
+
+def _mend(reading: Reading) -> str:
+    """Where the user corrects a query that is of their own making."""
+    own = [source for source in reading.sources if source != PRESET]
+    if reading.error is None or reading.error.reason is not Reason.QUERY_REFUSED or not own:
+        return ""
+    names = {field: name for name, field in FIELDS.items()}
+    return f"; correct {' or '.join(f'spec.signals.overrides.{names.get(source, source)}' for source in own)}"
 
 
 def _read(view: View, reading: Reading, problems: list[tuple[str, str]]) -> Signal:
