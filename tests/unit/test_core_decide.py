@@ -300,6 +300,11 @@ class TestShape:
         assert decision.settings.replicas == 0
         assert condition(decision, ConditionType.SCALING_ACTIVE).reason is Reason.SCALED_TO_ZERO
 
+    def test_zero_means_zero_also_while_paused(self) -> None:
+        paused = replace(POLICY, paused_scale_in=True, paused_scale_out=True)
+        loop = Loop(replace(paused, replicas=replace(POLICY.replicas, manual=0)))
+        assert loop.ticks(2).settings.replicas == 0
+
     def test_a_changed_spec_replicas_restarts_from_that_size_once(self) -> None:
         loop = Loop()
         loop.ticks(40)

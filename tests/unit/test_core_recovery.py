@@ -59,6 +59,19 @@ def test_a_restart_does_not_take_the_cache_for_base_memory() -> None:
     assert after.runs_that_fit(room, 64.0 * MEBIBYTE, 8) >= before.runs_that_fit(room, 64.0 * MEBIBYTE, 8)
 
 
+def test_after_a_restart_a_full_window_passes_although_the_load_fell_before_it() -> None:
+    quick = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
+    loop = Loop(replace(POLICY, replicas=replace(POLICY.replicas, behavior=quick)))
+    loop.ticks(40, **BUSY)
+    before = loop.target.replicas
+    low = tuple(observe(loop.now - 60 + 15 * i) for i in range(4))
+    loop.memory = recall(loop.policy, loop.target, low, loop.memory, in_force=loop.memory.settings)
+    restarted = loop.now
+    while loop.tick().settings.replicas >= before:
+        pass
+    assert loop.now - restarted > POLICY.window_seconds
+
+
 def test_an_unknown_cache_size_teaches_no_tail() -> None:
     twenty = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=20))
     loop = Loop(twenty)

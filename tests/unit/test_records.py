@@ -9,7 +9,11 @@ from dataclasses import replace
 from agentscaler.core.decide import decide
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Observation
+from agentscaler.kube.live import Live
 from agentscaler.kube.records import DecisionRecord, Records, from_json, to_json
+from agentscaler.objects import case, record_of
+from tests.api_corpus import owned
+from tests.leaf_checks import watched
 from tests.worlds import POLICY, START, TARGET, observe
 
 
@@ -74,3 +78,18 @@ def test_an_object_that_is_gone_is_forgotten() -> None:
     records.add(record())
     records.forget("ns", "one")
     assert records.of("ns", "one") == []
+
+
+def test_no_value_of_the_template_reaches_a_record() -> None:
+    spec = owned()
+    spec["template"]["spec"]["containers"][0]["env"] = [{"name": "KEY", "value": "hunter2"}]
+    one = watched(spec)
+    one.memory, one.fresh = Memory(), True
+    live = Live()
+    made = case(one, live, observe(), START, _nothing)
+    assert made.decision is not None
+    assert "hunter2" not in repr(record_of(one, made, live))
+
+
+async def _nothing() -> dict[str, float]:
+    return {}

@@ -148,7 +148,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
     settings = obey_modes(policy, live, recommended, keep_replicas=keep)
     if zero:
         settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
-    if policy.paused_scale_in and policy.paused_scale_out:
+    elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
     memory = remember_throttle(s, d, remember_relief(s, d, s.memory))
     if settings.cache != live.cache:

@@ -147,20 +147,19 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
     bounds = cache_bounds(s)
     if bounds is not None and d.settings.cache.max_bytes is not None:
         smaller = min(d.settings.cache.max_bytes, max(bounds.min, law.cache_beside(budget, workers, busy)))
-        if smaller > (1 - LEAST_CACHE_CUT) * size:
-            return d
-        settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=smaller))
-        d = d.set(
-            "memory-invariant",
-            Knob.CACHE,
-            settings,
-            Reason.MEMORY_LIMITED,
-            f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave the cache {describe_cache(settings)}",
-        )
-        size = float(smaller)
+        if smaller <= (1 - LEAST_CACHE_CUT) * size:
+            settings = replace(d.settings, cache=replace(d.settings.cache, max_bytes=smaller))
+            d = d.set(
+                "memory-invariant",
+                Knob.CACHE,
+                settings,
+                Reason.MEMORY_LIMITED,
+                f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave {describe_cache(settings)} of cache",
+            )
+            size = float(smaller)
     if s.policy.workers.mode is Mode.OFF:
         return d
-    fits = max(s.policy.workers.min, min(workers, law.runs_that_fit(budget, size, busy)))
+    fits = max(s.policy.workers.min, min(workers, law.runs_that_fit(budget * (1 + SLACK), size, busy)))
     if fits < workers:
         d = d.limit(Reason.MEMORY_LIMITED, "the learned memory per run keeps workers below what demand asks for")
     return d.workers(
