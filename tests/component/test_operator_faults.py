@@ -64,7 +64,7 @@ def test_a_spike_puts_workers_in_force_and_patches_replicas(stage: Stage) -> Non
 
 def test_an_api_server_that_was_away_costs_nothing_and_edits_are_followed_again(stage: Stage) -> None:
     service = growing(stage, "spiky")
-    service.until_serving(service.replicas)
+    service.until_condition("Ready", "True")
     before, name = service.seen()[-1], "agentscaler_kube_request_failures_total"
     failures = stage.operator_metric(name)
     stage.cluster.apiserver.kill()
@@ -82,6 +82,7 @@ def test_an_api_server_that_was_away_costs_nothing_and_edits_are_followed_again(
 
 def test_nothing_shrinks_while_series_and_then_prometheus_are_gone_though_the_load_falls(stage: Stage) -> None:
     service = growing(stage, "spiky")
+    service.until_condition("Ready", "True")
     service.load(SPIKE)
     service.until_size(3)
     service.until_serving(3)
