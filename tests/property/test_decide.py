@@ -241,13 +241,14 @@ def test_base_and_workers_and_cache_fit_the_objective(
     policy = replace(policy, objectives=replace(policy.objectives, memory_ratio=0.8))
     budget, held = 0.8 * limit, base + 2 * per_run
     assume(held <= budget)  # beyond it stands pressure, which is cut step by step
+    pods = max(work[0] / 2, 1.0)
     seen = observe(
         START,
         in_flight=work[0],
         in_flight_max=2.0,
         queue_depth=work[1],
-        pods_reporting=max(work[0] / 2, 1.0),
-        memory_mean_bytes=held,
+        pods_reporting=pods,
+        memory_mean_bytes=base + work[0] / pods * per_run,  # the law holds in this tick too
         memory_max_bytes=held,
         cache_bytes=0.0,
     )

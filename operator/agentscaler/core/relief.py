@@ -154,7 +154,7 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
                 Knob.CACHE,
                 settings,
                 Reason.MEMORY_LIMITED,
-                f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave {describe_cache(settings)} of cache",
+                f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave {describe_cache(settings)}",
             )
             size = float(smaller)
     if s.policy.workers.mode is Mode.OFF:
