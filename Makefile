@@ -28,7 +28,7 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 	$(BIN)/python -m e2e.demo
 
 test: tools ## All tests but kind's
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: setup ## Lint, types, layers and drift of generated files
 	$(BIN)/ruff check

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
+SHARED_STAGE = "test_operator_"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.component)
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    # The longest group first, or one worker is left with it at the end.
+    items.sort(key=lambda item: not item.path.name.startswith(SHARED_STAGE))
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one file share fixtures; those of the operator's stage share one stage across files."""
+    return SHARED_STAGE if item.path.name.startswith(SHARED_STAGE) else item.path.name
 
 
 @pytest.fixture(scope="session")
