@@ -36,7 +36,8 @@ def main() -> int:
     operator_on = os.environ.get("OPERATOR", "on") != "off"
     kept = os.environ.get("KEEP", "") not in {"", "0"}
     console = Console(width=None if sys.stdout.isatty() else 200)
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored by default where a shell started us with &
+        signal.signal(number, _end)
     tools.ensure()
     began = time.time()
     wanted, world = manifest(), World()
@@ -127,7 +128,7 @@ def _stay(parts: Stage, console: Console) -> None:
     console.print(
         f"\nKept until Ctrl-C, under a quiet load of {QUIET_RATE:g} runs a second.\n"
         f"export KUBECONFIG={parts.cluster.kubeconfig}\n"
-        f"export AGENTSCALER_URL={parts.operator_url}\n"
+        f"{f'export AGENTSCALER_URL={parts.operator_url}' if parts.operator else '# no operator runs'}\n"
         f"export PATH={Path(sys.executable).parent}:{tools.ensure('kubectl')['kubectl'].parent}:$PATH\n"
         f"kubectl get agd; kubectl agentscaler explain researcher; kubectl edit agd researcher\n"
         f"Prometheus  {parts.prometheus.url}\n"
