@@ -148,7 +148,7 @@ def observe(
 
 def _mend(reading: Reading) -> str:
     """Where the user corrects a query that is of their own making."""
-    own = [source for source in reading.sources if source != PRESET]
+    own = [source for source in reading.sources if source != PRESET] if reading.scope == 1 else []
     if reading.error is None or reading.error.reason is not Reason.QUERY_REFUSED or not own:
         return ""
     names = {field: name for name, field in FIELDS.items()}
