@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.component.operator_stage import Stage
 
 NAMESPACE = "whole"
-PATIENCE_SECONDS = 45.0
+PATIENCE_SECONDS = 90.0
 TIME_SCALE = 0.2
 LOOK_EVERY_SECONDS = 0.2
 Json = dict[str, Any]

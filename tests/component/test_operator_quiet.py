@@ -40,7 +40,7 @@ def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage
     service.edit(pausedScaleIn=False)
     service.until_size(1)
     service.until_serving(1)
-    service.until(lambda: service.metric("agent_worker_limit") == [2], "workers as they were", 2 * WINDOW_SECONDS)
+    service.until(lambda: service.metric("agent_worker_limit") == [2], "workers as they were", 3 * WINDOW_SECONDS)
 
 
 def test_when_the_hpa_goes_the_object_is_scaled_again(stage: Stage) -> None:

@@ -195,7 +195,7 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
         )
         need = raw if isinstance(raw, int) else s.current.replicas
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))
-        if s.knowledge is Knowledge.PARTIAL:
+        if s.knowledge is Knowledge.PARTIAL and s.memory.known_since is None:
             # A lower bound is no recommendation to shrink to.
             need, workers = max(need, s.current.replicas), max(workers, s.current.workers or 0)
         needs = (*needs, Sample(s.now, float(need)))
