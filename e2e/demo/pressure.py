@@ -11,7 +11,7 @@ from e2e.harness.load import Load
 FIRST_FACTOR = 3.0
 STEP = 1.0
 STEP_SECONDS = 4.0
-LARGEST_FACTOR = 5.0
+LARGEST_FACTOR = 9.0
 SAMPLES = 5
 SAMPLES_ABOVE = 2
 """One of the last samples above the objective is one large run; two are pressure."""
