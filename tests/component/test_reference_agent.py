@@ -35,6 +35,12 @@ class Upstream:
     def mode(self, **mode: Any) -> None:
         requests.put(f"{self.url}/mode", json=mode, timeout=5).raise_for_status()
 
+    def ready(self) -> bool:
+        try:
+            return bool(self.stats())
+        except requests.ConnectionError:
+            return False
+
     def stats(self) -> dict[str, Any]:
         answer: dict[str, Any] = requests.get(f"{self.url}/stats", timeout=5).json()
         return answer
@@ -104,6 +110,7 @@ class Caller:
 def upstream(tmp_path: Path) -> Iterator[Upstream]:
     started = Upstream(tmp_path)
     started.process.start()
+    wait_until(started.ready, 20, "the upstream answers")
     yield started
     started.process.stop()
 
