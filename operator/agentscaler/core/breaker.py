@@ -20,6 +20,9 @@ SLIDING_WINDOW_SECONDS = 60
 LEAST_CALLS, MOST_CALLS = 10, 100
 LEAST_FAILURES = 3
 """So many failed calls it takes at least to open a tightened breaker."""
+TRIALS_OF_TIGHT = 3
+"""So many trial calls have to succeed before a tightened breaker closes: a provider that answers a few calls and
+refuses the rest would close it with each lucky one, and a whole window of calls is wasted until it opens again."""
 CALM_SECONDS = 120.0
 WAIT_SHARE_OF_OUTAGE = 0.25
 """The open state may cost at most a quarter of the outage again: the wait grows with its age."""
@@ -38,8 +41,13 @@ def start_breaker(policy: BreakerPolicy, call_rate_per_pod: float | None, worker
         wait_duration_in_open_state_seconds=_start(wait, DEFAULT_WAIT_SECONDS),
         sliding_window_seconds=SLIDING_WINDOW_SECONDS,
         minimum_number_of_calls=min(max(calls, LEAST_CALLS), MOST_CALLS),
-        permitted_calls_in_half_open_state=max(1, (workers or 1) // 10),
+        permitted_calls_in_half_open_state=_trials(workers),
     )
+
+
+def _trials(workers: int | None) -> int:
+    """A tenth of what a pod does at a time, one at least."""
+    return max(1, (workers or 1) // 10)
 
 
 def _start(bounds: Range | None, default: int) -> int | None:
@@ -60,6 +68,8 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
             return d
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
+        if (trials := breaker.permitted_calls_in_half_open_state) is not None:
+            tight = replace(tight, permitted_calls_in_half_open_state=max(trials, TRIALS_OF_TIGHT))
         if threshold is not None:
             tight = replace(tight, failure_rate_threshold_percent=_tight(threshold, breaker))
         state, waits = s.value(SignalName.BREAKER_STATE), breaker.wait_duration_in_open_state_seconds
@@ -72,8 +82,10 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
     if calm is None or now - calm < CALM_SECONDS:
         return d
     start = start_breaker(policy, None, None)
+    trials = breaker.permitted_calls_in_half_open_state
     well = replace(
         breaker,
+        permitted_calls_in_half_open_state=None if trials is None else _trials(d.settings.workers),
         failure_rate_threshold_percent=start.failure_rate_threshold_percent,
         wait_duration_in_open_state_seconds=start.wait_duration_in_open_state_seconds,
     )
