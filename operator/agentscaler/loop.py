@@ -32,9 +32,6 @@ AT_ONCE: Final = 64
 FOLLOWED_SECONDS: Final = 180.0
 """For so long what is on its way is looked at in every tick; after that at the object's own pace."""
 
-BLOCKED_SECONDS: Final = 15
-"""Pace at which an object that cannot be decided is looked at again, if its own is slower."""
-
 log = logging.getLogger(__name__)
 
 
@@ -199,12 +196,7 @@ class Loop:
             self._records.add(objects.record_of(watched, case, live))
         if watched.fresh:
             sampled_at = observation.signal(SignalName.IN_FLIGHT).observed_at
-            pace = (
-                watched.interval_seconds
-                if case.decision is not None
-                else min(watched.interval_seconds, BLOCKED_SECONDS)
-            )
-            watched.due.decided(now, pace, sampled_at, self._tick_seconds)
+            watched.due.decided(now, watched.interval_seconds, sampled_at, self._tick_seconds)
         outcome = await self._actuator.act(case, watched.memo)
         watched.acted(case, outcome, now)
         if "scale" in outcome.writes and outcome.replicas is not None:

@@ -30,6 +30,8 @@ from agentscaler.signals.request import SignalRequest, overrides_of
 
 REQUIRED: Final = frozenset({SignalName.IN_FLIGHT, SignalName.REQUEST_RATE_60})
 """Signals without which demand is not known."""
+BLOCKED_SECONDS: Final = 15
+"""Pace at which an object that is kept from its work is looked at again, if its own is slower."""
 STARTING_SECONDS: Final = 120.0
 """For so long after its creation an object that is not fully known is decided in every tick."""
 
@@ -94,6 +96,8 @@ class Watched:
         )
         if outcome.missed or self._is_starting(case, outcome, now):
             self.due.at = now
+        elif case.decision is None or outcome.problem is not None:
+            self.due.at = min(self.due.at, now + BLOCKED_SECONDS)
         if waits and (not self.waits or "settings" in outcome.writes or "scale" in outcome.writes):
             self.waits_since = now
         self.waits = waits

@@ -228,6 +228,25 @@ async def test_a_name_that_is_taken_is_never_touched(stage: Stage) -> None:
     assert stage.writes() - writes <= 3, "it is not tried at every tick"
 
 
+@pytest.mark.parametrize("interval_seconds", [5, 300])
+async def test_a_name_that_becomes_free_is_used_at_the_next_look(stage: Stage, interval_seconds: int) -> None:
+    stage.foreign_deployment("one")
+    foreign = CONFIG_MAPS.path(stage.namespace, "two-settings")
+    metadata = {"name": "two-settings", "namespace": stage.namespace}
+    stage.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mine": "yes"}})
+    stage.apply(tuning={"intervalSeconds": interval_seconds})
+    stage.apply("two", tuning={"intervalSeconds": interval_seconds})
+    await stage.tick(2)
+    assert {stage.condition("Stalled", name)["reason"] for name in ("one", "two")} == {"NameTaken"}
+    await stage.tick(5)
+    stage.cluster.request("DELETE", foreign).raise_for_status()
+    stage.cluster.kubectl("delete", "deployment", "one", "-n", stage.namespace, "--wait")
+    await stage.tick(4)  # no more than 15 s on
+    assert stage.tuning("two")["generation"] >= 1
+    assert "agentscaler.dev/name" in stage.deployment()["spec"]["selector"]["matchLabels"]
+    assert {stage.condition("Stalled", name)["status"] for name in ("one", "two")} == {"False"}
+
+
 async def test_a_template_that_the_api_server_refuses_is_a_condition_with_its_words(stage: Stage) -> None:
     broken = {"spec": {"containers": [{"name": "agent", "image": "agent:1", "ports": [{"containerPort": 99999}]}]}}
     stage.apply(template=broken)

@@ -150,12 +150,10 @@ def test_what_is_mended_goes_on_without_a_restart(stage: Stage, bad: dict[str, S
     for name, service in bad.items():
         service.until_condition(*BY_NAME[name].condition)
         BY_NAME[name].mend(service)
-    # A name that has become free is tried again after a minute: see test_operator_quiet.
-    soon = {name: service for name, service in bad.items() if name != "taken"}
-    for name, service in soon.items():
+    for name, service in bad.items():
         kind, _, reason = BY_NAME[name].condition
         service.until_without(kind, reason)
-    for name in ("typo", "missing", "sidecar"):
+    for name in ("typo", "missing", "sidecar", "taken"):
         bad[name].until_pods(1)
         assert bad[name].tuning["generation"] >= 1
     stage.operator.check()

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentscaler.kube.paths import CONFIG_MAPS
 from e2e.harness.cluster import ControlPlane
-from tests.component.operator_service import NAMESPACE, template
 from tests.component.operator_stage import Stage, contested, growing, shared_stage
 
 WINDOW_SECONDS = 60.0
@@ -49,14 +47,3 @@ def test_when_the_hpa_goes_the_object_is_scaled_again(stage: Stage) -> None:
     service.until_edited(tuning={"replicas": {"min": 4}})
     service.until_condition("Conflict", "False", "NoConflict")
     service.until_size(4)
-
-
-def test_a_name_that_was_taken_and_is_free_is_used(stage: Stage) -> None:
-    service = stage.service("taken", template=template(real=False), tuning={"intervalSeconds": 5})
-    path = CONFIG_MAPS.path(NAMESPACE, "taken-settings")
-    if "mine" in stage.cluster.request("GET", path).json().get("data", {}):
-        stage.cluster.request("DELETE", path).raise_for_status()
-    service.until_without("Stalled", "NameTaken")
-    service.until_pods(1)
-    service.until(lambda: stage.cluster.request("GET", path).ok, "settings")
-    assert service.tuning["generation"] >= 1

@@ -13,12 +13,12 @@ from agentscaler.kube.api import APPLY, KubeApi
 from agentscaler.kube.case import Case, Delivered
 from agentscaler.kube.errors import Conflict, Invalid, KubeError, NotFound
 from agentscaler.kube.live import DeploymentFacts
-from agentscaler.kube.memo import Memo, Problem, problem_of
+from agentscaler.kube.memo import NAME_AGAIN_SECONDS, Memo, Problem, problem_of
 from agentscaler.kube.paths import DEPLOYMENTS
 from agentscaler.kube.workload import MANAGER, NAME_LABEL, SCALE_MANAGER, Body, deployment, fingerprint, template_hash
 
 RETRY_SECONDS = 60.0
-"""After a refusal; a changed template is tried at once."""
+"""After the refusal of a template; a changed one is tried at once."""
 RESTORE_EVERY_SECONDS = 60.0
 """A template that others keep changing is put back at this pace, not in a loop of rollouts."""
 _ATTEMPTS = 3
@@ -97,7 +97,7 @@ class Builder:
         except Conflict:
             found = await self._api.get(path)
             if not _may_take(found, case):
-                memo.refused_hash, memo.retry_at = wanted, case.now + RETRY_SECONDS
+                memo.refused_hash, memo.retry_at = wanted, case.now + NAME_AGAIN_SECONDS
                 memo.refused = Problem(Reason.NAME_TAKEN, _taken(case.record.name), stalled=True)
                 return Built(memo.refused)
             # Ours after all, without the label that would have shown it to us, or an orphan of this name.

@@ -18,7 +18,7 @@ from agentscaler.kube.case import Case, Delivered
 from agentscaler.kube.errors import Conflict, KubeError, NotFound
 from agentscaler.kube.facts import is_ours, tuning_generation
 from agentscaler.kube.live import ConfigMapFacts
-from agentscaler.kube.memo import Memo, Problem, problem_of
+from agentscaler.kube.memo import NAME_AGAIN_SECONDS, Memo, Problem, problem_of
 from agentscaler.kube.paths import CONFIG_MAPS
 from agentscaler.kube.store import Record
 from agentscaler.kube.touch import MOST_TOUCHES
@@ -36,8 +36,6 @@ from agentscaler.kube.workload import (
 SETTLE_SECONDS = 15.0
 """How long the second of two steps waits for the report of the first."""
 OVERDUE_SECONDS = 120.0
-NAME_AGAIN_SECONDS = 60.0
-"""After finding that the name of the ConfigMap is taken."""
 
 
 class Delivery:

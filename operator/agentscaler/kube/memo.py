@@ -30,6 +30,8 @@ def problem_of(error: KubeError) -> Problem:
     return Problem(Reason.WRITE_FAILED, f"cannot {error.access} now ({kind}): tried again at the next tick")
 
 
+NAME_AGAIN_SECONDS = 10.0
+"""After finding that a name is taken. Shorter than the pace of blocked objects, so that each look tries it."""
 _CACHE_LAG_SECONDS = 15.0
 """For so long at most a LIST from the API server's cache may not show an object that we have just created."""
 
