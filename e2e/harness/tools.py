@@ -35,11 +35,13 @@ class Family:
         name: Directory below ``tools/``.
         packages: Go package by name of the binary.
         flags: Extra arguments of ``go build``.
+        for_kind: Whether only kind needs them, and `make tools` leaves them out.
     """
 
     name: str
     packages: dict[str, str]
     flags: tuple[str, ...] = ()
+    for_kind: bool = False
 
     @property
     def module(self) -> Path:
@@ -49,23 +51,39 @@ class Family:
     def directory(self) -> Path:
         """Where the binaries are kept; another pin or another flag means another directory."""
         key = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            key.update((self.module / name).read_bytes())
+        for path in (self.module / "go.mod", self.module / "go.sum", *sorted(self.module.glob("*.go"))):
+            key.update(path.read_bytes())
         key.update(json.dumps([self.packages, self.flags, sys.platform, os.uname().machine]).encode())
         return cache_directory() / "tools" / f"{self.name}-{key.hexdigest()[:16]}"
 
 
+def _pinned(family: str, module: str) -> str:
+    """The version of a module that the family's go.mod requires."""
+    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", _go_mod(family), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"tools/{family}/go.mod does not pin {module}")
+    return found.group(1)
+
+
 def _kubernetes_version() -> str:
-    """The pinned Kubernetes; clients see v0.0.0 unless it is stamped into the binaries."""
-    pinned = re.search(r"^\s*(?:require )?k8s\.io/kubernetes (v(\d+)\.(\d+)\S*)", _go_mod("kubernetes"), re.MULTILINE)
-    if pinned is None:
-        raise RuntimeError("tools/kubernetes/go.mod does not pin k8s.io/kubernetes")
-    version, major, minor = pinned.groups()
+    """Linker flags: clients see v0.0.0 unless the version is stamped into the binaries."""
+    version = kubernetes_version()
+    major, minor = version[1:].split(".")[:2]
     return " ".join(
         f"-X {package}.git{key}={value}"
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
         for key, value in (("Version", version), ("Major", major), ("Minor", minor))
     )
+
+
+def kubernetes_version() -> str:
+    """The pinned Kubernetes, ``v1.36.3`` for one."""
+    return _pinned("kubernetes", "k8s.io/kubernetes")
+
+
+def _helm_version(family: str, major: str) -> str:
+    module = f"helm.sh/helm/{major}"
+    return f"-X {module}/internal/version.version={_pinned(family, module)}"
 
 
 def _go_mod(family: str) -> str:
@@ -90,9 +108,20 @@ FAMILIES = (
         # Without the tags the SDKs of all clouds are compiled in, which takes many minutes.
         ("-tags", "remove_all_sd,enable_kubernetes_sd", "-ldflags", STRIP),
     ),
+    Family("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, ("-ldflags", f"{STRIP} {_helm_version('helm', 'v4')}")),
+    Family("helm3", {"helm3": "helm.sh/helm/v3/cmd/helm"}, ("-ldflags", f"{STRIP} {_helm_version('helm3', 'v3')}")),
+    Family("kind", {"kind": "sigs.k8s.io/kind"}, ("-ldflags", STRIP), for_kind=True),
+    Family(
+        "node",
+        {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kubelet", "kubeadm", "kube-proxy")},
+        ("-ldflags", f"{STRIP} {_kubernetes_version()}"),
+        for_kind=True,
+    ),
+    Family("coredns", {"coredns": "."}, ("-ldflags", STRIP), for_kind=True),
+    Family("pause", {"pause": "."}, ("-ldflags", STRIP), for_kind=True),
 )
 FAMILY_OF = {binary: family for family in FAMILIES for binary in family.packages}
-ALL = tuple(FAMILY_OF)
+ALL = tuple(binary for binary, family in FAMILY_OF.items() if not family.for_kind)
 
 
 def cache_directory() -> Path:
@@ -109,7 +138,7 @@ def ensure(*names: str) -> dict[str, Path]:
     Several processes may ask at the same time: one builds, the others wait.
 
     Args:
-        names: Of ``ALL``; none means all of them.
+        names: Of ``FAMILY_OF``; none means ``ALL``, which is what runs without containers.
 
     Raises:
         KeyError: No such binary.

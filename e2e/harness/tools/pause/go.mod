@@ -1,0 +1,3 @@
+module agentscaler.dev/harness/tools/pause
+
+go 1.26.0
