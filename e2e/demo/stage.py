@@ -39,7 +39,7 @@ from e2e.harness.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 90.0
-GONE_SECONDS = 15.0
+GONE_SECONDS = 30.0
 LONGEST_SECONDS = 12 * 3600.0
 """After that the load of a kept demo stops by itself."""
 
