@@ -193,7 +193,8 @@ class Loop:
         case = objects.case(watched, live, observation, now, self._in_flight(watched, now))
         if case.fresh and case.decision is not None and policy is not None:
             self._telemetry.decided(str(case.decision.reason))
-            self._records.add(objects.record_of(watched, case, live))
+            if not watched.nothing_done:  # the same decision once more
+                self._records.add(objects.record_of(watched, case, live))
         if watched.fresh:
             sampled_at = observation.signal(SignalName.IN_FLIGHT).observed_at
             watched.due.decided(now, watched.interval_seconds, sampled_at, self._tick_seconds)

@@ -57,6 +57,8 @@ class Watched:
     waits_since: float = 0.0
     observation: Observation | None = None
     conflict: ConflictFacts | None = None
+    nothing_done: bool = False
+    """Nothing came of its last decision, and nothing will before a person acts."""
     followed: bool = False
     """It waits, and not for so long that its own pace is enough."""
     task: asyncio.Task[None] | None = None
@@ -89,6 +91,7 @@ class Watched:
         """Note what came of a tick."""
         if case.fresh and case.decision is not None:
             self.memory, self.decision = outcome.memory, case.decision
+        self.nothing_done = verdicts.nothing_done(case, outcome)
         deployment = case.live.deployment
         changing = deployment is None or deployment.changing or outcome.replicas != deployment.replicas
         waits = outcome.problem is None and bool(

@@ -257,6 +257,27 @@ async def test_a_template_that_the_api_server_refuses_is_a_condition_with_its_wo
     stage.apply(template={"spec": {"containers": [{"name": "agent", "image": "agent:1", "imagee": "typo"}]}})
     await stage.tick(2)
     assert "imagee" in stage.condition("Stalled")["message"]
+
+
+async def test_status_tells_of_no_decision_before_one_could_be_carried_out(stage: Stage) -> None:
+    broken = {"spec": {"containers": [{"name": "agent", "image": "agent:1", "imagee": "typo"}]}}
+    stage.apply(template=broken)
+    await stage.tick(6)
+    status = stage.status()
+    assert status["diagnosis"] == "Unknown"
+    assert not {"lastDecision", "records", "signals"} & status.keys()
+    assert (stage.conditions()["ScalingActive"], stage.condition("ScalingActive")["reason"]) == (
+        "False",
+        "InvalidTemplate",
+    )
+    decided = [record["decision"]["reason"] for record in stage.records.of(stage.namespace, "one")]
+    assert decided == ["Initial"], "the same decision is kept once, not at every try"
+    stage.apply()
+    await stage.settle()
+    status = stage.status()
+    assert status["lastDecision"]["reason"] == "Initial"
+    assert status["records"][0]["to"]["workers"] == stage.tuning()["workers"]["maxConcurrent"]
+    assert stage.conditions()["ScalingActive"] == "True"
     stage.apply(template=TEMPLATE)
     await stage.settle()
     assert stage.conditions()["Stalled"] == "False"

@@ -122,6 +122,20 @@ def test_explain_of_an_object_without_a_decision_asks_for_the_operator() -> None
     assert "does the operator run" in text
 
 
+def test_explain_of_an_object_that_is_held_says_why_once() -> None:
+    mend = "ConfigMap new-settings is not ours: delete or rename it"
+    conditions = [
+        {"type": "Ready", "status": "False", "reason": "NameTaken", "message": mend},
+        {"type": "Stalled", "status": "True", "reason": "NameTaken", "message": mend},
+    ]
+    held = {**EMPTY, "status": {"conditions": conditions, "diagnosis": "Unknown"}}
+    text = printed(explained(from_status(held, missing="no record"), full=False, now=NOW))
+    assert f"Held (NameTaken): {mend}" in text
+    assert "does the operator run" not in text
+    assert text.count(mend) == 2
+    assert "as Ready" in text
+
+
 def test_explain_from_a_full_record_shows_every_step_and_the_hpa() -> None:
     decision = a_decision()
     assert decision.steps

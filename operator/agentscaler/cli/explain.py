@@ -73,9 +73,7 @@ def from_status(body: dict[str, Any], *, missing: str) -> Explanation:
         at=unix(last.get("at")),
         diagnosis=str(status.get("diagnosis", "Unknown")),
         reason=str(last.get("reason", DASH)),
-        summary=str(
-            last.get("summary", "nothing was decided yet: does the operator run, and does it see this object?")
-        ),
+        summary=str(last.get("summary", _undecided(status))),
         signals=tuple(signals),
         steps=(),
         conditions=tuple(status.get("conditions") or ()),
@@ -128,6 +126,9 @@ def explained(e: Explanation, *, full: bool, now: float | None = None) -> Group:
     parts: list[RenderableType] = [Text.assemble((e.name, "bold"), f"  {when}")]
     if e.note:
         parts.append(Text(f"From status only: {e.note}.", style="dim"))
+    stalled = next((each for each in e.conditions if each["type"] == "Stalled" and each["status"] == "True"), None)
+    if stalled is not None:
+        parts.append(Text(f"Held ({stalled['reason']}): {stalled['message']}", style="yellow"))
     parts += [_title("Signals"), _signals(e, moment, full=full)]
     parts += [_title("Diagnosis"), Text.assemble("  ", coloured(e.diagnosis))]
     if e.demand_runs is not None:
@@ -181,11 +182,14 @@ def _steps(e: Explanation) -> RenderableType:
 
 def _conditions(e: Explanation, *, full: bool) -> RenderableType:
     shown = plain_table("  CONDITION", "STATUS", "REASON", "MESSAGE")
+    said: dict[str, str] = {}
     for each in e.conditions:
         normal = "False" if each["type"] in _NORMAL_IS_FALSE else "True"
         if each["status"] != normal or each["type"] == "Ready" or full:
             style = "green" if each["status"] == normal else "yellow"
-            shown.add_row(f"  {each['type']}", Text(each["status"], style), each["reason"], each["message"])
+            first = said.setdefault(each["message"], each["type"])
+            message = each["message"] if first == each["type"] else f"as {first}"
+            shown.add_row(f"  {each['type']}", Text(each["status"], style), each["reason"], message)
     return shown if shown.row_count else Text("  none yet")
 
 
@@ -195,6 +199,13 @@ def _moves(e: Explanation, now: float) -> RenderableType:
         at = unix(each.get("at"))
         shown.add_row(f"  {DASH if at is None else age(now - at)} ago", each["reason"], each["summary"])
     return shown
+
+
+def _undecided(status: dict[str, Any]) -> str:
+    """Why there is no decision in a status."""
+    if status.get("conditions"):
+        return "nothing was carried out yet: the conditions below say why"
+    return "nothing was decided yet: does the operator run, and does it see this object?"
 
 
 def _title(text: str) -> Text:

@@ -73,6 +73,8 @@ class Actuator:
             outcome = _with(outcome, Event(Reason.RESTORED, delivered.restored, warning=True, action="Restore"))
         if not case.record.adopts and outcome.problem is None:
             outcome = await self._build(case, wanted, outcome, memo)
+        if verdicts.nothing_done(case, outcome):
+            return replace(outcome, memory=case.before)  # the first decision is still to come
         outcome = await self._touched(case, outcome, memo)
         outcome = await self._scale(case, decision, outcome, memo)
         # Start values are no move.

@@ -208,9 +208,10 @@ class Delivery:
             return base
         if memo.waiting_since is None:
             memo.waiting_since = case.now
+        missing = "there are no pods yet" if deployment is None else "not every ready pod reports the current settings"
         return replace(
             base,
-            condition=_delivered(False, Reason.WAITING_FOR_REPORT, "not every ready pod reports the current settings"),
+            condition=_delivered(False, Reason.WAITING_FOR_REPORT, missing),
             waiting=True,
             overdue=case.now - memo.waiting_since > OVERDUE_SECONDS,
         )

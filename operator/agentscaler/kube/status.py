@@ -61,7 +61,8 @@ def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         fingerprint: Of the live template after our last apply, to be remembered.
     """
     old, now = case.record.status, rfc3339(case.now)
-    live, decision = case.live.deployment, case.decision
+    live = case.live.deployment
+    decision = None if verdicts.nothing_done(case, outcome) else case.decision
     found = verdicts.conditions(case, outcome)
     status: dict[str, Any] = {
         "observedGeneration": case.record.generation,
@@ -71,7 +72,7 @@ def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         "selector": live.selector if live is not None else old.get("selector"),
         "settings": _settings(case, outcome),
         "appliedGeneration": outcome.delivered.applied or old.get("appliedGeneration"),
-        "diagnosis": old.get("diagnosis"),
+        "diagnosis": str(Diagnosis.UNKNOWN) if outcome.problem and outcome.problem.stalled else old.get("diagnosis"),
         "lastDecision": old.get("lastDecision"),
         "records": old.get("records"),
         "signals": _signals(case.observation) if decision is not None else old.get("signals"),

@@ -52,6 +52,12 @@ def blocked(case: Case) -> Problem | None:
     return None
 
 
+def nothing_done(case: Case, outcome: Outcome) -> bool:
+    """Whether nothing comes of a decision: there are no pods, and only a person can change that."""
+    problem = outcome.problem
+    return problem is not None and (case.decision is None or (problem.stalled and case.live.deployment is None))
+
+
 def _blocks(case: Case, condition: Condition) -> bool:
     if condition.reason not in _BLOCKING or condition.type is ConditionType.CONFLICT:
         return False
@@ -65,7 +71,7 @@ def conditions(case: Case, outcome: Outcome) -> tuple[Condition, ...]:
     """All conditions, each type once; those that only a decision knows are left out without one."""
     decided = {c.type: c for c in case.decision.conditions} if case.decision is not None else {}
     problem = outcome.problem
-    if problem is not None and case.decision is None:
+    if problem is not None and nothing_done(case, outcome):
         decided[ConditionType.SCALING_ACTIVE] = Condition(
             ConditionType.SCALING_ACTIVE, False, problem.reason, problem.message
         )
