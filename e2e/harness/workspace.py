@@ -7,16 +7,33 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-# Waits for the end of its standard input, which comes when the parent closes it or dies, and then removes the
-# directory. It tries again for a while: processes that the kernel is ending may still write.
-_JANITOR = """
-trap '' INT TERM HUP
-cat >/dev/null
+# It tries again for a while: processes that the kernel is ending may still write.
+_REMOVAL = """
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
   rm -rf -- "$1" 2>/dev/null && exit 0
   sleep 0.2
 done
 """
+
+
+def janitor(script: str, *args: str) -> subprocess.Popen[bytes]:
+    """A shell script that runs when its standard input ends: when this process closes it, or dies in any way.
+
+    Args:
+        script: What to do then, in sh.
+        args: Its ``$1``, ``$2`` and so on.
+
+    Returns:
+        The waiting process; ``communicate()`` lets it do its work and waits for its end.
+    """
+    return subprocess.Popen(
+        ["sh", "-c", f"trap '' INT TERM HUP\ncat >/dev/null\n{script}", "janitor", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a signal to the parent's group must not end it
+        cwd="/",
+    )
 
 
 class Workspace:
@@ -34,14 +51,7 @@ class Workspace:
             self.path = directory.resolve()
             return
         self.path = Path(tempfile.mkdtemp(prefix=f"agentscaler-{name}-"))
-        self._janitor = subprocess.Popen(
-            ["sh", "-c", _JANITOR, "janitor", str(self.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a signal to the parent's group must not end it
-            cwd="/",
-        )
+        self._janitor = janitor(_REMOVAL, str(self.path))
 
     def close(self) -> None:
         """Remove the directory if it is a temporary one; further calls do nothing."""

@@ -358,7 +358,7 @@ def test_cached_tools_are_not_built_again(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_of_two_that_need_a_tool_at_once_one_builds_and_the_other_waits(tmp_path: Path) -> None:
-    compiler = Path(tools._go()).parent
+    compiler = Path(tools.go()).parent
     environment = {**os.environ, "AGENTSCALER_CACHE": str(tmp_path), "PATH": f"{compiler}:{os.environ['PATH']}"}
     script = "from e2e.harness import tools; print(tools.ensure('etcd')['etcd'])"
     both = [
