@@ -91,10 +91,22 @@ def test_the_most_shared_overrides_are_served_first() -> None:
 def test_every_selector_has_the_mandatory_matchers() -> None:
     made = plan(SERVER, GENERIC, [asked(0, overrides=(gauge("busy"),))])
     for query in (*made.quick, *made.slow):
-        selectors = query.promql.count("{") - query.promql.count("]{5}")
+        text = made.dialect.narrowed(query.promql, ["team-0"])
+        selectors = text.count("{") - text.count("]{5}")
         assert selectors
-        assert query.promql.count('cluster="a\\"b"') == selectors
-        assert query.promql.count('namespace=~"team-0"') == selectors
+        assert text.count('cluster="a\\"b"') == selectors
+        assert text.count('namespace=~"team-0"') == selectors
+        assert "\0" not in text
+
+
+def test_selectors_are_narrowed_to_the_namespaces_that_are_due() -> None:
+    dialect = Dialect(Server("main", "http://host"))
+    bare = dialect.select(Metric("m", MetricKind.GAUGE))
+    own = dialect.select(Metric("m", MetricKind.GAUGE, (("a", "x"),)))
+    assert dialect.narrowed(f"{bare} + {own}", {"b.c", "a"}) == (
+        'm{namespace=~"a|b\\\\.c"} + m{a="x",namespace=~"a|b\\\\.c"}'
+    )
+    assert dialect.narrowed(own, [f"n{number}" for number in range(101)]) == 'm{a="x"}'
 
 
 def test_a_missing_metric_of_the_preset_leaves_its_rows_out() -> None:

@@ -10,23 +10,17 @@ from typing import Final
 
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.frameworks.preset import Preset
-from agentscaler.signals import distribution
 from agentscaler.signals.endpoint import Endpoint
 from agentscaler.signals.errors import QueryError, UnknownServer
 from agentscaler.signals.history import Past
-from agentscaler.signals.plan import Plan, Query, plan
+from agentscaler.signals.plan import Plan, plan
 from agentscaler.signals.prometheus import Answer, PrometheusClient
 from agentscaler.signals.promql import OBJECT
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.tick import MALFORMED, Slow, Tick
+from agentscaler.signals.slow import SlowResults
+from agentscaler.signals.tick import MALFORMED, Tick
 
-SLOW_SECONDS: Final = 60.0
-"""Pace of buckets and saturation."""
-SOON_SECONDS: Final = 10.0
-"""The same while no object has a distribution yet."""
-FORGOTTEN_SECONDS: Final = 300.0
-"""Age from which slow results are no longer used."""
 GONE_SECONDS: Final = 900.0
 """An object that was not asked for during this time takes part in no query; the longest interval is 300 s."""
 HISTORY_TIMEOUT_FACTOR: Final = 4.0
@@ -38,7 +32,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
-        self.slow: dict[Query, Slow] = {}
+        self.slow = SlowResults()
         self._seen: dict[str, tuple[SignalRequest, float]] = {}
 
     @property
@@ -180,7 +174,8 @@ class Collector:
         metric = (own.metrics if own else made.preset).in_flight
         if metric is None or (own is not None and own.error is not None):
             return {}
-        text = made.dialect.per_pod(made.dialect.fresh(metric, endpoint.server.stale_after_seconds))
+        pods = made.dialect.per_pod(made.dialect.fresh(metric, endpoint.server.stale_after_seconds))
+        text = made.dialect.narrowed(pods, [namespace])
         (answer,) = await endpoint.ask([(text, _instant(text, now))])
         if isinstance(answer, QueryError) or answer.partial:
             return {}
@@ -234,30 +229,25 @@ class Collector:
         endpoint = self._endpoints[key[0]]
         slow = self._groups[key].slow
         clock = self._clock()
-        # Other objects are due at other ticks, with queries of their own: those stay until they are too old.
-        for query in [query for query, result in slow.items() if clock - result.at >= FORGOTTEN_SECONDS]:
-            del slow[query]
-        due = sorted((q for q in made.slow if q not in slow or clock >= slow[q].again_at), key=_age(slow))
-        due = due[: made.slow_slots]
-        queries = [*made.quick, *due]
+        # Only the namespaces of objects that are due are asked for; what has none of them is not asked at all.
+        namespaces = made.namespaces(requests)
+        probe, *others = [(query, namespaces[query.scope]) for query in made.quick if query.scope in namespaces]
+        due = slow.due(made.slow, namespaces, clock)[: made.slow_slots]
+        queries = [probe, *due, *others]  # the longest come early, so that none is left over at the end
         before = endpoint.usage.queries
-        answers = await endpoint.ask([(query.promql, _instant(query.promql, now)) for query in queries])
+        # Back-off knows a query by its text without namespaces, since those change from tick to tick.
+        answers = await endpoint.ask(
+            [(query.promql, _instant(made.dialect.narrowed(query.promql, only), now)) for query, only in queries]
+        )
         self.last_tick_queries[key] = endpoint.usage.queries - before
         tick = Tick(made, requests)
-        for query, answer in zip(queries, answers, strict=True):
-            if query in due and not isinstance(answer, QueryError):
-                slow[query] = tick.parse_slow(answer, clock)
-                looks_early = distribution.ROW in query.rows and not slow[query].buckets
-                slow[query].again_at = clock + (SOON_SECONDS if looks_early else SLOW_SECONDS)
-            elif query not in due:
+        for (query, only), answer in zip(queries, answers, strict=True):
+            if query not in made.slow:
                 tick.take(query, answer)
-        recent = {query: slow[query] for query in made.slow if query in slow}
-        return tick.observations(recent, now)
+            elif not isinstance(answer, QueryError):
+                slow.take(query, only, tick.parse_slow(answer, clock))
+        return tick.observations(slow, now)
 
 
 def _instant(text: str, at: float) -> Callable[[PrometheusClient, float], Answer]:
     return lambda client, timeout_seconds: client.instant(text, at, timeout_seconds)
-
-
-def _age(slow: Mapping[Query, Slow]) -> Callable[[Query], float]:
-    return lambda query: slow[query].at if query in slow else float("-inf")

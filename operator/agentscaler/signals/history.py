@@ -15,8 +15,9 @@ from agentscaler.signals.plan import Plan, Query
 from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL, Dialect, union
 from agentscaler.signals.request import SignalRequest
+from agentscaler.signals.slow import Key
 from agentscaler.signals.templates import Item, Wanted
-from agentscaler.signals.tick import MALFORMED, Key
+from agentscaler.signals.tick import MALFORMED
 
 ROWS_IN_QUERY: Final = 3
 """Few, since an answer holds a point for each step of each object."""
@@ -58,9 +59,8 @@ class Past(Mapping[str, tuple[Observation, ...]]):
 
     def call(self, query: Query) -> Call:
         """How the endpoint sends one of `queries`."""
-        return lambda client, timeout_seconds: client.range(
-            query.promql, self._start, self._end, self._step, timeout_seconds
-        )
+        text = self._plan.dialect.narrowed(query.promql, {namespace for namespace, _ in self._keys})
+        return lambda client, timeout_seconds: client.range(text, self._start, self._end, self._step, timeout_seconds)
 
     def take(self, query: Query, answer: Answer) -> None:
         """Keep the samples of one answer. What is partial is unknown there, as in any tick."""

@@ -39,6 +39,7 @@ class Query:
     scope: int
     rows: frozenset[str]
     promql: str
+    """To be narrowed to the namespaces of a tick: `Dialect.narrowed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Plan:
     dialect: Dialect
     preset: Metrics
     quick: tuple[Query, ...]
-    """Sent each tick; the first one is cheap and serves as a probe."""
+    """Sent each tick; the first one is cheap and serves as a probe, then come the expensive ones."""
     slow: tuple[Query, ...]
     """Sent about once a minute, as many in one tick as fit."""
     own: dict[Overrides, Own]
@@ -77,6 +78,15 @@ class Plan:
         """How many slow queries fit into one tick."""
         return max(1, MOST_QUERIES - len(self.quick))
 
+    def namespaces(self, requests: Iterable[SignalRequest]) -> dict[int, set[str]]:
+        """Where queries have to look for some of the plan's objects, by scope."""
+        found: dict[int, set[str]] = {0: set()}
+        for request in requests:
+            found[0].add(request.namespace)
+            if request.overrides:
+                found.setdefault(self.own[request.overrides].scope, set()).add(request.namespace)
+        return found
+
 
 def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) -> Plan:
     """Group requests into queries. The same requests give the same plan, in any order.
@@ -86,14 +96,15 @@ def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) ->
         metrics: and for this preset's metrics.
         requests: One for each object.
     """
-    dialect = Dialect(server, tuple(sorted({request.namespace for request in requests})))
+    dialect = Dialect(server)
     by_overrides: dict[Overrides, list[SignalRequest]] = {}
     for request in requests:
         by_overrides.setdefault(request.overrides, []).append(request)
     wanted, refused = _wanted(server, requests)
     refusals = {(overrides, row) for overrides in by_overrides for row in refused}
-    quick = [_query(0, family(metrics, dialect, wanted)) for family in templates.FAMILIES]
-    quick += [_query(0, templates.quantiles(metrics, dialect, wanted, window)) for window in _windows(wanted)]
+    probe, *others = [_query(0, family(metrics, dialect, wanted)) for family in templates.FAMILIES]
+    quantiles = [_query(0, templates.quantiles(metrics, dialect, wanted, window)) for window in _windows(wanted)]
+    quick = [probe, *quantiles, *others]
     slow = [_query(0, templates.buckets(metrics, dialect, wanted))]
     slow += [_query(0, templates.saturation(metrics, dialect, wanted, window)) for window in _windows(wanted)]
     quick = [query for query in quick if query.rows]

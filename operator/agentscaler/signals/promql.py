@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,8 @@ _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
 _POD_OF_DEPLOYMENT = "(.+)-[a-z0-9]+-[a-z0-9]{5}"
+_NARROWED = "\0"
+"""Where the matcher of the namespaces goes. Strings of users are quoted, and so never hold it."""
 
 
 def quote(text: str) -> str:
@@ -58,8 +61,8 @@ class Dialect:
     """How PromQL is written for one server: its labels, its mandatory matchers, its scrape interval."""
 
     server: Server
-    namespaces: tuple[str, ...]
-    """Sorted; every selector is narrowed to them."""
+    namespaces: tuple[str, ...] | None = None
+    """Sorted; every selector is narrowed to them. None: `narrowed` does it later."""
 
     def select(self, metric: Metric, suffix: str = "") -> str:
         """The selector of a metric, mandatory matchers and namespaces included.
@@ -74,9 +77,20 @@ class Dialect:
             name = name.removesuffix("_bucket") + suffix
         matchers = [matcher(label, value) for label, value in metric.matchers]
         matchers += [f"{label}={quote(value)}" for label, value in self.server.matchers]
-        if 0 < len(self.namespaces) <= MOST_NAMESPACES:
-            matchers.append(f"{self.server.namespace_label}=~{quote(one_of(self.namespaces))}")
-        return f"{name}{{{','.join(matchers)}}}"
+        text = f"{name}{{{','.join(matchers)}{_NARROWED}}}"
+        return text if self.namespaces is None else self.narrowed(text, self.namespaces)
+
+    def narrowed(self, text: str, namespaces: Collection[str]) -> str:
+        """PromQL of a dialect without namespaces, with every selector narrowed to some.
+
+        Args:
+            text: The PromQL.
+            namespaces: In any order; more than `MOST_NAMESPACES`, or none, leave it as wide as it is.
+        """
+        if not 0 < len(namespaces) <= MOST_NAMESPACES:
+            return text.replace(_NARROWED, "")
+        only = f"{self.server.namespace_label}=~{quote(one_of(tuple(sorted(namespaces))))}"
+        return text.replace("{" + _NARROWED, "{" + only).replace(_NARROWED, "," + only)
 
     def per_pod(self, vector: str, within: str = "sum", across: str = "max", keep: str = "") -> str:
         """One value per pod, labelled with its object.

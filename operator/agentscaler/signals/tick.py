@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, Final
 
 from agentscaler.core.observation import Observation
@@ -14,23 +13,12 @@ from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL
 from agentscaler.signals.readings import Reading, readings_of
 from agentscaler.signals.request import SignalRequest
+from agentscaler.signals.slow import Key, Slow, SlowResults
 
 MALFORMED: Final = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 """What reading a row of an unknown form raises."""
 
-Key = tuple[str, str]
-"""(namespace, name of the Deployment)"""
 Rows = dict[Key, dict[str, float]]
-
-
-@dataclass(slots=True)
-class Slow:
-    """The last result of one slow query."""
-
-    at: float
-    again_at: float = 0.0
-    rows: Rows = field(default_factory=dict)
-    buckets: dict[Key, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
 
 class Tick:
@@ -86,7 +74,7 @@ class Tick:
                 result.rows.setdefault(key, {})[labels[SIGNAL]] = float(row["value"][1])
         return result
 
-    def observations(self, slow: Mapping[Query, Slow], now: float) -> dict[str, Observation]:
+    def observations(self, slow: SlowResults, now: float) -> dict[str, Observation]:
         """Judge every object."""
         server = self.plan.dialect.server
         limits = health.Limits(server.stale_after_seconds, server.memory_stale_after_seconds)
@@ -108,18 +96,19 @@ class Tick:
             own = self.plan.own[request.overrides] if request.overrides else None
             scope = own.scope if own else 0
             empty: dict[str, float] = {}
+            queries = self.plan.slow
             view = health.View(
                 now,
                 limits,
                 (self.rows[0][key], self.rows[scope][key] if own else empty),
-                (_slow_rows(slow, 0, key), _slow_rows(slow, scope, key) if own else empty),
+                (slow.rows(queries, 0, key), slow.rows(queries, scope, key) if own else empty),
                 (self._blind(0), self._blind(scope) if own else ""),
                 "newest" in asked,
                 own.error if own else None,
             )
             duration_scope = scope if own and "buckets" in own.sources else 0
             result[request.uid] = health.observe(
-                view, readings, request.required, _buckets(slow, duration_scope, key), server.name
+                view, readings, request.required, slow.buckets(queries, duration_scope, key), server.name
             )
         return result
 
@@ -133,16 +122,3 @@ class Tick:
         rows = ("newest",) if scope == 0 else tuple(row for s, row in self.failed if s == scope and "newest:" in row)
         error = next((self.failed[scope, row] for row in rows if (scope, row) in self.failed), None)
         return f"the age of the samples is not known: {error}" if error else ""
-
-
-def _slow_rows(slow: Mapping[Query, Slow], scope: int, key: Key) -> dict[str, float]:
-    rows: dict[str, float] = {}
-    for query, result in slow.items():
-        if query.scope == scope and key in result.rows:
-            rows |= result.rows[key]
-    return rows
-
-
-def _buckets(slow: Mapping[Query, Slow], scope: int, key: Key) -> tuple[tuple[float, float], ...]:
-    found = (r.buckets[key] for query, r in slow.items() if query.scope == scope and key in r.buckets)
-    return next(found, ())
