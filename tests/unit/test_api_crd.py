@@ -103,10 +103,17 @@ def test_a_check_fails_on_a_file_that_differs(
     assert main() == 0
     monkeypatch.setattr("sys.argv", ["generate", "--check"])
     assert main() == 0
-    (written,) = [path for path in tmp_path.rglob("*") if path.is_file()]
-    written.write_text(written.read_text() + " ")
-    assert main() == 1
-    assert "generate it again" in capsys.readouterr().err
+    for written in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        text = written.read_text()
+        written.write_text(text + " ")
+        assert main() == 1
+        assert f"{written.name} is not what the models say: generate it again" in capsys.readouterr().err
+        written.write_text(text)
+
+
+def test_the_chart_has_a_copy_of_the_crd() -> None:
+    copy = ROOT / "charts" / "agentscaler" / "files" / "crd.yaml"
+    assert copy.read_text() == (ROOT / "crds" / f"{crd.NAME}.yaml").read_text()
 
 
 def test_the_crd_is_small() -> None:

@@ -1,6 +1,6 @@
 """The CustomResourceDefinition: a shell written by hand around the schema of the models.
 
-`python -m agentscaler.api.crd` writes `crds/`; with `--check` it fails when the file differs.
+`python -m agentscaler.api.crd` writes `crds/` and the chart's copy; with `--check` it fails when a file differs.
 """
 
 from __future__ import annotations
@@ -136,10 +136,12 @@ def repository() -> Path:
 
 
 def main() -> int:
-    """Write or check `crds/`."""
+    """Write or check `crds/` and the copy in the chart: Helm packages only what lies in a chart, and no links."""
     header = "# Generated from the models by `python -m agentscaler.api.crd`. Do not edit.\n"
-    path = repository() / "crds" / f"{NAME}.yaml"
-    return write(path, header + to_yaml(render()), check="--check" in sys.argv[1:])
+    text = header + to_yaml(render())
+    root, check = repository(), "--check" in sys.argv[1:]
+    paths = (root / "crds" / f"{NAME}.yaml", root / "charts" / "agentscaler" / "files" / "crd.yaml")
+    return max(write(path, text, check=check) for path in paths)
 
 
 if __name__ == "__main__":
