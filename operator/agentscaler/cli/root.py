@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from agentscaler import __version__
 from agentscaler.api import crd
 from agentscaler.cli.cluster import CliError, Cluster
 from agentscaler.cli.explain import explained, from_record, from_status
@@ -20,11 +21,26 @@ from agentscaler.cli.words import console
 
 app = typer.Typer(
     name="agentscaler",
-    help="Keeps LLM-agent services inside their objectives: replicas, workers, cache and circuit breaker together.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"agentscaler {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keep LLM-agent services inside their objectives: replicas, workers, cache and circuit breaker together."""
 
 
 class Output(StrEnum):
