@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
+from kubernetes import client
 from kubernetes.config import ConfigException
 
 from agentscaler import health, logs
@@ -18,6 +19,8 @@ from agentscaler.frameworks.registry import PRESETS
 from agentscaler.kube import permissions
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
+from agentscaler.kube.leadership import Leadership
+from agentscaler.kube.lease import Election, own_namespace
 from agentscaler.kube.records import Records
 from agentscaler.kube.resync import CannotStart, Resync
 from agentscaler.kube.store import Store
@@ -76,8 +79,13 @@ class Operator:
         self._settings = settings
         self._stack = stack
         configuration = load_configuration(settings.kubeconfig)
+        self._lease = _lease(settings)
+        self._leadership = Leadership.without_end() if self._lease is None else Leadership()
         self._api = KubeApi(
-            configuration, writes_per_second=settings.writes_per_second, write_burst=settings.write_burst
+            configuration,
+            writes_per_second=settings.writes_per_second,
+            write_burst=settings.write_burst,
+            leadership=None if self._lease is None else self._leadership,
         )
         stack.callback(self._api.close)
         self._telemetry = Telemetry(object_metrics=settings.object_metrics)
@@ -87,18 +95,10 @@ class Operator:
             self._api, self._store, settings.namespaces, settings.resync_seconds, self._telemetry.resynced
         )
         self._watch = Watch(self._store, configuration, settings.namespaces)
-        collector = Collector(settings.servers, PRESETS)
-        stack.push_async_callback(collector.close)
+        self._collector = Collector(settings.servers, PRESETS)
+        stack.push_async_callback(self._collector.close)
         self._records = Records()
-        self._loop = Loop(
-            store=self._store,
-            targets=Targets(self._api, settings.namespaces),
-            collector=collector,
-            api=self._api,
-            records=self._records,
-            telemetry=self._telemetry,
-            tick_seconds=settings.tick_seconds,
-        )
+        self._election = self._elections(configuration)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -113,7 +113,7 @@ class Operator:
         stop_watch = asyncio.Event()
         # The loop comes first: at its end kopf cancels every task that is younger than itself.
         async with asyncio.TaskGroup() as group:
-            loop = group.create_task(_essential("control loop", self._loop.run(stop), stop))
+            loop = group.create_task(_essential("control loop", self._act(stop), stop))
             resync = group.create_task(_essential("resync", self._resync.run(), stop))
             await asyncio.sleep(0)
             group.create_task(_essential("watch", self._watch.run(stop_watch, partial(_listen, stop)), stop))
@@ -126,8 +126,42 @@ class Operator:
     async def _begin(self) -> None:
         """Everything that has to hold before the first tick."""
         await self._resync.first()
-        if lacking := await permissions.require(self._api, self._settings.namespaces):
+        if lacking := await permissions.require(self._api, self._settings.namespaces, self._lease):
             raise CannotStart(lacking)
+
+    def _elections(self, configuration: client.Configuration) -> Election | None:
+        if self._lease is None:
+            return None
+        namespace, name = self._lease
+        election = Election(
+            configuration, self._leadership, namespace=namespace, name=name, requests=self._api.requests
+        )
+        self._stack.callback(election.close)
+        return election
+
+    async def _act(self, stop: asyncio.Event) -> None:
+        """Tick whenever this process is the one that acts."""
+        if self._election is None:
+            await self._lead(stop)
+        else:
+            await self._election.run(stop, partial(self._lead, stop))
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        """One term, with nothing remembered from the one before: another leader may have acted meanwhile."""
+        loop = Loop(
+            store=self._store,
+            targets=Targets(self._api, self._settings.namespaces),
+            collector=self._collector,
+            api=self._api,
+            records=self._records,
+            telemetry=self._telemetry,
+            tick_seconds=self._settings.tick_seconds,
+        )
+        self._telemetry.leads(is_leader=True)
+        try:
+            await _essential("control loop", loop.run(stop), stop)
+        finally:
+            self._telemetry.leads(is_leader=False)
 
     async def _serve(self) -> web.AppRunner:
         probes = health.Probes(
@@ -136,6 +170,7 @@ class Operator:
             resync_seconds=self._settings.resync_seconds,
             tried_at=lambda: self._resync.tried_at,
             unready=lambda: self._resync.failure or self._watch.missing,
+            standing_by=lambda: not self._leadership.is_held,
         )
         server = web.AppRunner(health.application(self._telemetry, probes, self._records), access_log=None)
         await server.setup()
@@ -146,6 +181,16 @@ class Operator:
             raise CannotStart(f"healthPort {self._settings.health_port}: {error.strerror or error}") from error
         logger.info("serving", extra={"port": server.addresses[0][1]})
         return server
+
+
+def _lease(settings: OperatorSettings) -> tuple[str, str] | None:
+    """Namespace and name of the Lease; None: the process acts alone."""
+    if not settings.leader_election:
+        return None
+    namespace = settings.lease_namespace or own_namespace()
+    if not namespace:
+        raise CannotStart("leaderElection: set leaseNamespace; outside of a cluster there is no namespace of one's own")
+    return namespace, settings.lease_name
 
 
 def _listen(stop: asyncio.Event) -> None:

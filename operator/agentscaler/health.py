@@ -34,6 +34,7 @@ class Probes:
         resync_seconds: float,
         tried_at: Callable[[], float],
         unready: Callable[[], str],
+        standing_by: Callable[[], bool] = lambda: False,
     ) -> None:
         """Judge nothing yet.
 
@@ -43,12 +44,14 @@ class Probes:
             resync_seconds: Pace of LISTs.
             tried_at: Monotonic time of the last LIST, successful or not.
             unready: Why the operator is not ready; empty when it is.
+            standing_by: Whether another operator may act now, and this one does not.
         """
         self._telemetry = telemetry
         self._tick_patience_seconds = max(60.0, 6 * tick_seconds)
         self._resync_patience_seconds = 3 * resync_seconds + 60.0
         self._tried_at = tried_at
         self._unready = unready
+        self.standing_by = standing_by
         self._started_at = time.monotonic()
 
     def dead(self) -> str:
@@ -79,7 +82,7 @@ def application(telemetry: Telemetry, probes: Probes, records: RecordSource) -> 
         return _verdict(probes.dead())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _verdict(probes.unready())
+        return _verdict(probes.unready(), "ok, standing by" if probes.standing_by() else "ok")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=telemetry.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -88,6 +91,8 @@ def application(telemetry: Telemetry, probes: Probes, records: RecordSource) -> 
         namespace, name = request.query.get("namespace", ""), request.query.get("name", "")
         if not namespace or not name:
             return web.json_response({"error": "say which object: /records?namespace=...&name=..."}, status=400)
+        if probes.standing_by():
+            return web.json_response({"error": "this operator stands by: ask the one that leads"}, status=503)
         return web.json_response({"records": list(records.of(namespace, name))})
 
     app = web.Application()
@@ -102,5 +107,5 @@ def application(telemetry: Telemetry, probes: Probes, records: RecordSource) -> 
     return app
 
 
-def _verdict(problem: str) -> web.Response:
-    return web.Response(text=problem or "ok", status=503 if problem else 200)
+def _verdict(problem: str, well: str = "ok") -> web.Response:
+    return web.Response(text=problem or well, status=503 if problem else 200)

@@ -78,7 +78,18 @@ class Loop:
         self._shift = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Tick until `stop` is set; what is being written then is finished."""
+        """Tick until `stop` is set; what is being written then is finished. When cancelled it is left as it is."""
+        try:
+            await self._ticks(stop)
+            await self.finish()
+        except asyncio.CancelledError:
+            for watched in self._watched.values():
+                if watched.task is not None:
+                    watched.task.cancel()
+            await self.finish()
+            raise
+
+    async def _ticks(self, stop: asyncio.Event) -> None:
         due = self._clock()
         while not stop.is_set():
             started = self._clock()
@@ -94,7 +105,6 @@ class Loop:
                 self._telemetry.skipped()
                 due = self._clock()
             await _sleep(stop, due - self._clock())
-        await self.finish()
 
     async def finish(self) -> None:
         """Wait for what is being written."""

@@ -43,6 +43,12 @@ class OperatorSettings(BaseModel):
     """Writes to the API server, on average."""
     write_burst: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Writes to the API server that may go out at once."""
+    leader_election: bool = False
+    """Whether several operators share the work of one: one acts, the others stand by until its Lease ends."""
+    lease_namespace: str = ""
+    """Namespace of the Lease. Default: that of the pod that the operator runs in."""
+    lease_name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")] = "agentscaler"
+    """Name of the Lease; operators of one name are one."""
     health_address: str = "0.0.0.0"  # noqa: S104 (the kubelet and Prometheus come from outside of the pod)
     """Address of /livez, /readyz, /metrics and /records."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080

@@ -51,6 +51,7 @@ class Telemetry:
             buckets=_TICK_BUCKETS,
             registry=self.registry,
         )
+        self._leader = self._gauge("leader", "1 while this process acts, 0 while it stands by for another one.")
         self._ticked_at = self._gauge("last_tick_timestamp_seconds", "Unix time at which the last tick ended.")
         self._skipped = self._counter("ticks_skipped_total", "Ticks left out because the one before was not done.")
         self._resynced_at = self._gauge("last_resync_timestamp_seconds", "Unix time of the last LIST of everything.")
@@ -80,6 +81,18 @@ class Telemetry:
         self._tick_seconds.observe(seconds)
         self._ticked_at.set_to_current_time()
         self.ticked_at = time.monotonic()
+
+    def leads(self, *, is_leader: bool) -> None:
+        """This process begins or ceases to act; one that stands by says nothing of objects and is owed no tick.
+
+        Args:
+            is_leader: Whether it acts.
+        """
+        self._leader.set(is_leader)
+        self.ticked_at = None
+        if not is_leader:
+            for gauge in (self._objects, self._conflicts, self._signals, self._knobs):
+                gauge.clear()
 
     def skipped(self) -> None:
         """A tick was left out because the one before was not done."""

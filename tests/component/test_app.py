@@ -2,117 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS
-from agentscaler.kube.permissions import RULES
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.process import wait_until
-
-ROOT = Path(__file__).parents[2]
-SLOW_SECONDS = 30.0
-TEMPLATE = {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}
-
-
-class Running:
-    """One `agentscaler run`."""
-
-    def __init__(self, directory: Path, kubeconfig: Path, *arguments: str, program: str = "") -> None:
-        self.log = directory / "operator.log"
-        start = ["-c", program] if program else ["-m", "agentscaler"]
-        argv = [sys.executable, *start, "run", "--kubeconfig", str(kubeconfig), "--port", "0"]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*argv, "--prometheus", "default=http://127.0.0.1:9", "--tick-seconds", "1", *arguments],
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), "AGENTSCALER_HEALTH_ADDRESS": "127.0.0.1"},
-            )
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has logged; half a line is not read yet."""
-        text = self.log.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-
-    def said(self, message: str) -> dict[str, Any]:
-        def find() -> dict[str, Any] | None:
-            return next((line for line in self.lines if line["message"] == message), None)
-
-        return wait_until(find, SLOW_SECONDS, f"the log line {message!r}")
-
-    def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.said('serving')['port']}{path}", timeout=5)
-
-    def metric(self, name: str) -> float:
-        lines = self.get("/metrics").text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-    def exit_code(self) -> int:
-        return self.process.wait(SLOW_SECONDS)
-
-
-@contextmanager
-def running(directory: Path, kubeconfig: Path, *arguments: str, program: str = "") -> Iterator[Running]:
-    operator = Running(directory, kubeconfig, *arguments, program=program)
-    try:
-        yield operator
-    finally:
-        operator.process.kill()
-        operator.process.wait()
-
-
-def agent(namespace: str, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "agentscaler.dev/v1alpha1",
-        "kind": "AgentDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"template": TEMPLATE},
-    }
-
-
-def allow(cluster: ControlPlane, namespace: str, rules: list[dict[str, Any]]) -> Path:
-    """A kubeconfig of a ServiceAccount that may do just this in the namespace."""
-    api = "rbac.authorization.k8s.io"
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": namespace}
-    metadata = {"name": "operator", "namespace": namespace}
-    cluster.apply(
-        [
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
-            {
-                "apiVersion": f"{api}/v1",
-                "kind": "RoleBinding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": api, "kind": "Role", "name": "operator"},
-                "subjects": [subject],
-            },
-        ]
-    )
-    return cluster.user_kubeconfig(namespace, "operator")
-
-
-def as_rbac(without: str = "") -> list[dict[str, Any]]:
-    return [
-        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)}
-        for rule in RULES
-        if rule.resource != without
-    ]
-
-
-def exists(cluster: ControlPlane, path: str) -> bool:
-    return cluster.request("GET", path).ok
+from tests.component.operator_process import SLOW_SECONDS, agent, allow, as_rbac, exists, running
 
 
 def test_it_serves_an_object_and_ends_cleanly(cluster: ControlPlane, namespace: str, tmp_path: Path) -> None:

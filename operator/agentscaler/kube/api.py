@@ -10,6 +10,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from kubernetes import client
@@ -17,6 +19,7 @@ from kubernetes import client
 from agentscaler.kube.bucket import TokenBucket
 from agentscaler.kube.connection import Body, Connection, Request
 from agentscaler.kube.errors import Gone, KubeError, Throttled, Unavailable
+from agentscaler.kube.leadership import Leadership
 
 APPLY: Final = "application/apply-patch+yaml"
 JSON: Final = "application/json-patch+json"
@@ -60,6 +63,7 @@ class KubeApi:
         writes_per_second: float = 100.0,
         write_burst: int = 200,
         timeout_seconds: tuple[float, float] = (3.0, 10.0),
+        leadership: Leadership | None = None,
     ) -> None:
         """Connect when the first request is made.
 
@@ -68,6 +72,7 @@ class KubeApi:
             writes_per_second: Average rate of writes.
             write_burst: How many writes may go out at once.
             timeout_seconds: (connect, read) of each request.
+            leadership: Without it no write is sent; None: this process acts alone.
         """
         self.configuration = configuration
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -77,6 +82,7 @@ class KubeApi:
         self._bucket = TokenBucket(writes_per_second, write_burst)
         self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._waiting = 0
+        self._leadership = leadership
 
     @property
     def is_congested(self) -> bool:
@@ -118,6 +124,10 @@ class KubeApi:
             return await self._pages(path, {**params, "limit": limit}, keep)
         except Gone:
             return await self._pages(path, params, keep)
+
+    async def ask(self, path: str, body: Body) -> Body:
+        """Ask by a POST that stores nothing: a review. Who may not write may still ask."""
+        return await self._send(Request("POST", path, {}, body, "application/json"))
 
     async def create(
         self, path: str, body: Body, *, field_manager: str, dry_run: bool = False, strict: bool = False
@@ -190,6 +200,10 @@ class KubeApi:
             params = {key: value for key, value in params.items() if key != "resourceVersion"} | {"continue": following}
 
     async def _write(self, request: Request) -> Body:
+        if self._leadership is not None:
+            # Bound to the term of now: what was decided in one is not written in a later one.
+            budget = partial(self._leadership.budget_seconds, self._leadership.term, request.access)
+            request = replace(request, budget=budget)
         attempt = 1
         while True:
             await self._bucket.take()
@@ -211,8 +225,10 @@ class KubeApi:
 
     async def _send(self, request: Request) -> Body:
         asked = request.access
-        self.requests[asked.verb, asked.kind] += 1
         try:
+            if request.budget is not None:
+                request.budget()  # what may not be sent needs no thread
+            self.requests[asked.verb, asked.kind] += 1
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._connection.call, request)
         except KubeError as error:
             self.failures[type(error).__name__] += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from agentscaler.kube import guard
 from agentscaler.kube.errors import Unavailable, from_response
 from agentscaler.kube.paths import Access, access
 
@@ -33,6 +35,8 @@ class Request:
     content_type: str = ""
     keep: Callable[[Body], Any] | None = None
     """What to keep of each item of a list; None drops it. Applied in the thread, since items are large."""
+    budget: Callable[[], float] | None = None
+    """Seconds that it may take if it is sent now; raises when it may not be sent. None: the usual time-outs."""
 
     @property
     def access(self) -> Access:
@@ -76,11 +80,12 @@ class Connection:
             connections: How many are kept: the number of threads that use them.
             timeout_seconds: (connect, read) of each request; the client itself would wait for ever.
         """
-        configuration.connection_pool_maxsize = connections
-        configuration.retries = urllib3.Retry(0)
-        self.configuration = configuration
-        self._client = client.ApiClient(configuration)
+        self.configuration = copy(configuration)  # credentials that are renewed are shared
+        self.configuration.connection_pool_maxsize = connections
+        self.configuration.retries = urllib3.Retry(0)
+        self._client = client.ApiClient(self.configuration)
         self._client.user_agent = "agentscaler"
+        guard.install(self._client.rest_client.pool_manager)
         self._timeout_seconds = timeout_seconds
 
     def call(self, request: Request) -> Body:
@@ -111,19 +116,28 @@ class Connection:
         headers = {**self._client.default_headers, "Accept": "application/json"}
         if request.content_type:
             headers["Content-Type"] = request.content_type
-        query = f"?{urlencode(request.params)}" if request.params else ""
-        url = f"{self.configuration.host}{request.path}{query}"
         try:
             # Renews the ServiceAccount's token when it is due.
             self._client.update_params_for_auth(
                 headers, [], ["BearerToken"], request.path, request.method, request.body
             )
-            response = self._client.rest_client.request(  # type: ignore[no-untyped-call]  # theirs
-                request.method, url, headers=headers, body=request.body, _request_timeout=self._timeout_seconds
-            )
+            timeout, params = self._limits(request)
+            query = f"?{urlencode(params)}" if params else ""
+            url = f"{self.configuration.host}{request.path}{query}"
+            with guard.checked(request.budget):
+                response = self._client.rest_client.request(  # type: ignore[no-untyped-call]  # theirs
+                    request.method, url, headers=headers, body=request.body, _request_timeout=timeout
+                )
             return response.status, response.read(), response.headers
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             raise Unavailable(f"cannot {request.access}: {_cause(error)}", access=request.access) from error
+
+    def _limits(self, request: Request) -> tuple[float | tuple[float, float], Mapping[str, str | int]]:
+        """The time-out, and the parameters with it: the server too gives up a request in time."""
+        if request.budget is None:
+            return self._timeout_seconds, request.params
+        seconds = min(request.budget(), sum(self._timeout_seconds))
+        return seconds, {**request.params, "timeout": f"{seconds * 1000:.0f}ms"}
 
 
 def _cause(error: Exception) -> str:

@@ -10,6 +10,7 @@ All are a `KubeError`:
 - Forbidden: 403, RBAC lacks a rule; the message says which
 - Throttled: 429
 - Unavailable: 5xx, time-out, no connection, an answer that is not JSON
+- NotLeader: not sent, since another operator may act now
 """
 
 from __future__ import annotations
@@ -100,6 +101,10 @@ class Throttled(KubeError):  # noqa: N818 (see NotFound)
 
 class Unavailable(KubeError):  # noqa: N818 (see NotFound)
     """The API server is down, unreachable, too slow or answers garbage. Status is 0 when no answer came."""
+
+
+class NotLeader(KubeError):  # noqa: N818 (see NotFound)
+    """Not sent: this process does not hold the Lease, or not for long enough."""
 
 
 def missing_rule(access: Access) -> str:

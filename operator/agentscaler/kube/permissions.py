@@ -42,13 +42,18 @@ RULES: Final = (
     Rule("keda.sh", "scaledobjects", ("list",), required=False, why="ScaledObjects on a target are not seen"),
 )
 
+LEASE_RULE: Final = Rule("coordination.k8s.io", "leases", ("get", "create", "update"))
+"""Needed for leader election only, and in the namespace of the Lease only. `get` and `update` may be limited to its
+name; `create` cannot be."""
 
-async def missing(api: KubeApi, namespaces: Collection[str] = ()) -> list[str]:
+
+async def missing(api: KubeApi, namespaces: Collection[str] = (), lease: tuple[str, str] | None = None) -> list[str]:
     """What RBAC lacks for the operator to work, a sentence each; what it could do without is logged.
 
     Args:
         api: The API server.
         namespaces: Where the operator works; empty: everywhere.
+        lease: Namespace and name of the Lease of leader election; None: there is none.
 
     Raises:
         KubeError: The API server does not answer.
@@ -59,6 +64,8 @@ async def missing(api: KubeApi, namespaces: Collection[str] = ()) -> list[str]:
         for rule in RULES
         for verb in rule.verbs
     ]
+    if lease is not None:
+        wanted += [(LEASE_RULE, _lease_access(verb, *lease)) for verb in LEASE_RULE.verbs]
     allowed = await asyncio.gather(*(_is_allowed(api, access) for _, access in wanted))
     denied = [(rule, access) for (rule, access), is_allowed in zip(wanted, allowed, strict=True) if not is_allowed]
     for rule, access in denied:
@@ -69,6 +76,10 @@ async def missing(api: KubeApi, namespaces: Collection[str] = ()) -> list[str]:
     return [f"may not {access}; {missing_rule(access)}" for rule, access in denied if rule.required]
 
 
+def _lease_access(verb: str, namespace: str, name: str) -> Access:
+    return Access(verb, LEASE_RULE.group, LEASE_RULE.resource, namespace, "" if verb == "create" else name)
+
+
 async def _is_allowed(api: KubeApi, access: Access) -> bool:
     resource, _, subresource = access.resource.partition("/")
     attributes = {
@@ -77,25 +88,27 @@ async def _is_allowed(api: KubeApi, access: Access) -> bool:
         "group": access.group,
         "resource": resource,
         "subresource": subresource,
+        "name": access.name,
     }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    answer = await api.create(_REVIEWS, review, field_manager="agentscaler")
+    answer = await api.ask(_REVIEWS, review)
     return bool((answer.get("status") or {}).get("allowed"))
 
 
-async def require(api: KubeApi, namespaces: Collection[str] = ()) -> str:
+async def require(api: KubeApi, namespaces: Collection[str] = (), lease: tuple[str, str] | None = None) -> str:
     """All missing required permissions in one text; empty when there are none, or when nobody can tell.
 
     Args:
         api: The API server.
         namespaces: Where the operator works; empty: everywhere.
+        lease: As for `missing`.
     """
     try:
-        return "\n".join(await missing(api, namespaces))
+        return "\n".join(await missing(api, namespaces, lease))
     except KubeError as error:
         logger.warning("permissions could not be checked", extra={"error": str(error)})
         return ""
