@@ -19,6 +19,10 @@ _CONNECTION_LOST = {
     "ClientConnectionError",  # aiohttp
     "TransportError",  # httpx
     "APIConnectionError",  # the OpenAI and Anthropic clients
+    # Cut in the middle of the answer, which these clients do not call a connection error:
+    "ClientPayloadError",  # aiohttp
+    "ChunkedEncodingError",  # requests
+    "IncompleteRead",  # http.client
 }
 
 
