@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,3 +70,12 @@ def test_the_buckets_are_those_of_the_contract() -> None:
     for name in ("agent_request_duration_seconds", "agent_queue_wait_seconds"):
         bounds = [float(each.labels["le"]) for each in exported()[name].samples if each.name.endswith("_bucket")]
         assert sorted(set(bounds)) == [*expected, float("inf")], name
+
+
+def test_the_agents_own_metrics_in_the_same_registry_are_served_whole() -> None:
+    registry = CollectorRegistry()
+    Gauge("tickets_created", "Tickets that exist.", registry=registry).set(3)
+    Counter("files_created", "Files ever made.", registry=registry).inc(4)
+    lines = Runtime(registry=registry).render_metrics().decode().splitlines()
+    assert {"tickets_created 3.0", "files_created_total 4.0"} <= set(lines)
+    assert not [line for line in lines if "files_created_created" in line or "agent_requests_created" in line]

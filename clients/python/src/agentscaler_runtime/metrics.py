@@ -88,5 +88,6 @@ class _WithoutCreated(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for metric in self._registry.collect():
-            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            if metric.type != "gauge":  # a gauge may well be called so, say `tickets_created`
+                metric.samples = [each for each in metric.samples if each.name != f"{metric.name}_created"]
             yield metric
