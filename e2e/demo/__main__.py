@@ -45,7 +45,7 @@ def main() -> int:
     view.say("starting control plane, provider, Prometheus, agents" + (", operator" if operator_on else ""))
     try:
         with stage(wanted, operator_on=operator_on) as parts:
-            follower = follow(world, parts.cluster, parts.fleet, parts.upstream_url, wanted.name)
+            follower = follow(world, parts.cluster, parts.fleet, parts.upstream.url, wanted.name)
             try:
                 if operator_on:
                     follow_operator(follower, world, parts.cluster, parts.operator_url, wanted.name)
@@ -133,7 +133,7 @@ def _stay(parts: Stage, console: Console) -> None:
         f"kubectl get agd; kubectl agentscaler explain researcher; kubectl edit agd researcher\n"
         f"Prometheus  {parts.prometheus.url}\n"
         f"Load        curl -X PUT {parts.load.url}/load -d '{{\"rate\": 20}}' -H 'Content-Type: application/json'\n"
-        f'Provider    curl -X PUT {parts.upstream_url}/mode -d \'{{"mode": "failing"}}\' '
+        f'Provider    curl -X PUT {parts.upstream.url}/mode -d \'{{"mode": "failing"}}\' '
         f"-H 'Content-Type: application/json'   (healthy, failing, rate_limited, slow, outage)",
         soft_wrap=True,
         highlight=False,

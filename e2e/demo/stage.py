@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
 import yaml
 
 from agentscaler.core.settings import Settings
@@ -35,6 +34,7 @@ from e2e.harness.fleet import Fleet
 from e2e.harness.load import Load
 from e2e.harness.process import Process, free_port, wait_until
 from e2e.harness.prometheus import Prometheus
+from e2e.harness.upstream import Upstream
 from e2e.harness.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ class Stage:
     """The parts of one demo."""
 
     cluster: ControlPlane
-    upstream_url: str
+    upstream: Upstream
     fleet: Fleet
     prometheus: Prometheus
     load: Load
@@ -67,11 +67,11 @@ class Stage:
         """Do something to the world."""
         match act:
             case Act.PROVIDER_FAILS:
-                self._provider(mode="failing", error_share=1.0)
+                self.upstream.mode(mode="failing", error_share=1.0)
             case Act.PROVIDER_THROTTLES:
-                self._provider(mode="rate_limited", requests_per_second=THROTTLED_RATE)
+                self.upstream.mode(mode="rate_limited", requests_per_second=THROTTLED_RATE)
             case Act.PROVIDER_WELL:
-                self._provider(mode="healthy")
+                self.upstream.mode(mode="healthy")
             case Act.RUNS_GROW:
                 self.pressure.begin(time.time())
             case Act.RUNS_SHRINK:
@@ -87,9 +87,6 @@ class Stage:
             case Act.PROMETHEUS_BACK:
                 self.prometheus.process.start()
 
-    def _provider(self, **mode: Any) -> None:
-        requests.put(f"{self.upstream_url}/mode", json=mode, timeout=5).raise_for_status()
-
 
 @contextmanager
 def stage(manifest: Manifest, *, operator_on: bool) -> Iterator[Stage]:
@@ -101,21 +98,20 @@ def stage(manifest: Manifest, *, operator_on: bool) -> Iterator[Stage]:
     """
     with ExitStack() as stack:
         directory = stack.enter_context(Workspace(None, "demo")).path
-        upstream_port = free_port()
-        upstream_url = f"http://127.0.0.1:{upstream_port}"
-        upstream = _started(stack, _upstream(upstream_port, directory))
+        upstream = stack.enter_context(Upstream(directory, time_scale=TIME_SCALE))
         cluster = stack.enter_context(ControlPlane(pod_startup_seconds=POD_START_UP_SECONDS))
         cluster.install_crds()
-        fleet = stack.enter_context(Fleet(cluster.kubeconfig, upstream_url))
+        fleet = stack.enter_context(Fleet(cluster.kubeconfig, upstream.url))
         prometheus = stack.enter_context(
             Prometheus(scrape_interval_seconds=SCRAPE_SECONDS, http_sd_urls=[fleet.sd_url])
         )
         operator_port = free_port()
+        operator_url = f"http://127.0.0.1:{operator_port}"
         operator = None
-        wait_until(lambda: _serves(cluster), PATIENCE_SECONDS, "the API of AgentDeployments")
         if operator_on:
-            operator = _started(stack, _operator(operator_port, cluster, prometheus, directory))
-            wait_until(lambda: _ready(operator, operator_port), PATIENCE_SECONDS, "the operator")
+            operator = _operator(operator_port, cluster, prometheus, directory)
+            stack.callback(operator.stop)
+            operator.start_serving(f"{operator_url}/readyz", "the operator")
             cluster.kubectl("apply", "-f", str(MANIFEST), "-n", NAMESPACE)
         else:
             cluster.apply(plain_objects(manifest))
@@ -132,10 +128,9 @@ def stage(manifest: Manifest, *, operator_on: bool) -> Iterator[Stage]:
                 seed=SEED,
             )
         )
-        parts = (upstream, *cluster.processes, fleet.process, load.process, *([operator] if operator else []))
-        operator_url = f"http://127.0.0.1:{operator_port}"
+        parts = (upstream.process, *cluster.processes, fleet.process, load.process, *([operator] if operator else []))
         pressure = Pressure(load, manifest.memory_allowed_bytes)
-        yield Stage(cluster, upstream_url, fleet, prometheus, load, pressure, operator, operator_url, parts)
+        yield Stage(cluster, upstream, fleet, prometheus, load, pressure, operator, operator_url, parts)
 
 
 def plain_objects(manifest: Manifest) -> list[dict[str, Any]]:
@@ -180,20 +175,6 @@ def plain_objects(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _started(stack: ExitStack, process: Process) -> Process:
-    stack.callback(process.stop)
-    process.start()
-    return process
-
-
-def _upstream(port: int, directory: Path) -> Process:
-    return Process(
-        [sys.executable, "-m", "e2e.agents.upstream", "--port", str(port), "--time-scale", str(TIME_SCALE)],
-        directory / "upstream.log",
-        cwd=ROOT,
-    )
-
-
 def _operator(port: int, cluster: ControlPlane, prometheus: Prometheus, directory: Path) -> Process:
     config = directory / "operator.yaml"
     server = {"url": prometheus.url, "scrapeIntervalSeconds": SCRAPE_SECONDS}
@@ -210,16 +191,3 @@ def _operator(port: int, cluster: ControlPlane, prometheus: Prometheus, director
         env={"PYTHONPATH": f"{ROOT / 'operator'}:{os.environ.get('PYTHONPATH', '')}"},
         cwd=ROOT,
     )
-
-
-def _serves(cluster: ControlPlane) -> bool:
-    return cluster.request("GET", "/apis/agentscaler.dev/v1alpha1/agentdeployments").ok
-
-
-def _ready(operator: Process | None, port: int) -> bool:
-    assert operator is not None
-    operator.check()
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok
-    except requests.RequestException:
-        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -38,10 +37,11 @@ def up(nodes: Annotated[int, typer.Option(help="Simulated nodes.")] = 1) -> None
         cluster.install_crds()
         print(f"export KUBECONFIG={cluster.kubeconfig}\nAPI server  {cluster.url}\nPrometheus  {prometheus.url}")
         print("Ctrl-C ends both.", flush=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leave through the context managers
+    # Leave through the context managers. SIGINT is ignored by default where a shell started us with &.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     app()

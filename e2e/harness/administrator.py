@@ -113,15 +113,11 @@ class Administrator:
         files = sorted(CRDS.glob("*.yaml"))
         for file in files:
             self.apply(file)
-        names = [
-            document["metadata"]["name"]
-            for file in files
-            for document in yaml.safe_load_all(file.read_text())
-            if document and document["kind"] == "CustomResourceDefinition"
-        ]
-        for name in names:
-            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
-            wait_until(partial(self._has_condition, path, "Established"), CRD_SECONDS, f"CRD {name}")
+        for file in files:
+            for document in yaml.safe_load_all(file.read_text()):
+                if document and document["kind"] == "CustomResourceDefinition":
+                    name = document["metadata"]["name"]
+                    wait_until(partial(self._serves_all, document["spec"]), CRD_SECONDS, f"the kind of CRD {name}")
 
     def user_kubeconfig(self, namespace: str, service_account: str) -> Path:
         """A kubeconfig under a token of a ServiceAccount that exists, valid for an hour."""
@@ -151,8 +147,11 @@ class Administrator:
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(config))
 
-    def _has_condition(self, path: str, condition: str) -> bool:
-        return is_true(self.get(path), condition)
+    def _serves_all(self, crd: dict[str, Any]) -> bool:
+        """Whether objects of each version can be listed: "Established" comes before that."""
+        versions = [each["name"] for each in crd["versions"] if each["served"]]
+        paths = [f"/apis/{crd['group']}/{version}/{crd['names']['plural']}" for version in versions]
+        return all(self.request("GET", path).ok for path in paths)
 
 
 def checked(answer: requests.Response) -> dict[str, Any]:

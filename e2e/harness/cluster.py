@@ -10,12 +10,11 @@ import requests
 
 from e2e.harness import tools
 from e2e.harness.administrator import Administrator, checked, is_true
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import START_SECONDS, Process, free_port
 from e2e.harness.workspace import Workspace
 
 HARNESS = Path(__file__).parent
 NODE = {"cpu": "32", "memory": "64Gi", "pods": "1000"}
-START_SECONDS = 60.0
 
 
 class ControlPlane(Administrator):
@@ -127,7 +126,7 @@ class ControlPlane(Administrator):
         )
         self.etcd.start()
         self.apiserver.start()
-        wait_until(self._answers, START_SECONDS, "the API server")
+        self.wait_ready()
         self._write_kubeconfig(self.kubeconfig, "admin", self.token)
         for user, token in self._tokens.items():
             self._write_kubeconfig(self._kubeconfig_of(user), user, token)
@@ -135,7 +134,7 @@ class ControlPlane(Administrator):
             process.start()
         for number in range(self._nodes):
             self._add_node(f"node-{number}")
-        wait_until(self._nodes_ready, START_SECONDS, "Ready nodes")
+        self.kwok.wait_for(self._nodes_ready, START_SECONDS, "Ready nodes")
 
     def stop(self) -> None:
         """End all parts and remove a temporary directory."""
@@ -157,17 +156,13 @@ class ControlPlane(Administrator):
 
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
         """Wait until the API server answers, for one after ``apiserver.start()``."""
-        wait_until(self._answers, timeout_seconds, "the API server")
+        self.apiserver.wait_for(self._answers, timeout_seconds, "the API server")
 
     def _answers(self) -> bool:
         self.etcd.check()
-        self.apiserver.check()
         if not self.ca.exists():
             return False
-        try:
-            return self.request("GET", "/readyz").ok and self.request("GET", "/api/v1/namespaces/default").ok
-        except requests.RequestException:
-            return False
+        return self.request("GET", "/readyz").ok and self.request("GET", "/api/v1/namespaces/default").ok
 
     def _add_node(self, name: str) -> None:
         node = {"metadata": {"name": name}, "status": {"allocatable": NODE, "capacity": NODE}}
@@ -176,6 +171,5 @@ class ControlPlane(Administrator):
             checked(answer)
 
     def _nodes_ready(self) -> bool:
-        self.kwok.check()
         nodes = self.get("/api/v1/nodes")["items"]
         return all(is_true(node, "Ready") and not node["spec"].get("taints") for node in nodes)

@@ -21,7 +21,7 @@ from aiohttp import web
 from e2e.harness.fleet_api import KubeApi
 from e2e.harness.fleet_runner import REFRESH_SECONDS, Host
 from e2e.harness.fleet_server import Supervisor, application
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import Process, free_port
 from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
@@ -95,8 +95,7 @@ class Fleet:
 
     def start(self) -> None:
         """Starts it (again), on the same port, and waits until it answers."""
-        self.process.start()
-        wait_until(self._answers, 20, "the fleet")
+        self.process.start_serving(f"{self.url}/stats", "the fleet")
 
     def endpoints(self, namespace: str, name: str) -> list[Endpoint]:
         """The ready pods of the Deployment `name`."""
@@ -132,13 +131,6 @@ class Fleet:
             raise
         answer.raise_for_status()
         return answer.json()
-
-    def _answers(self) -> bool:
-        self.process.check()
-        try:
-            return bool(self._get("stats"))
-        except requests.RequestException:
-            return False
 
 
 async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path, refresh_seconds: float) -> None:

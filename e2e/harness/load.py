@@ -19,7 +19,7 @@ import requests
 from aiohttp import web
 
 from e2e.harness.load_generator import Body, Generator, Record, summarize
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import Process, free_port
 from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
@@ -73,8 +73,7 @@ class Load:
         self._workspace = Workspace(self._directory, "load")
         self.process = Process(self._argv, self._workspace.path / "load.log", cwd=_ROOT)
         try:
-            self.process.start()
-            wait_until(self._answers, 20, "the load generator")
+            self.process.start_serving(f"{self.url}/stats", "the load generator")
         except BaseException:
             self.__exit__()
             raise
@@ -129,13 +128,6 @@ class Load:
             raise
         answer.raise_for_status()
         return answer.json()
-
-    def _answers(self) -> bool:
-        self.process.check()
-        try:
-            return bool(self._get("stats"))
-        except requests.RequestException:
-            return False
 
 
 def application(generator: Generator) -> web.Application:

@@ -1,4 +1,4 @@
-"""A child process that never outlives its parent, free ports, and the one polling helper."""
+"""A child process that never outlives its parent, free ports, and how to wait for either."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import requests
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+START_SECONDS = 60.0
+"""From the start of a process until it serves, on a machine that has much else to do."""
+REQUEST_SECONDS = 5.0
 # Below the kernel's range for outgoing connections: nothing takes a port while the server that owns it is away.
 PORTS = range(12_000, 32_000)
 
@@ -36,8 +41,10 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 # The kernel sends the death signal when the *thread* that forked ends, so one thread that never ends forks them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
-_ports_given: set[int] = set()
-_ports_lock = threading.Lock()
+_claims: list[socket.socket] = []
+_claims_lock = threading.Lock()
+# Not the module's own generator: what seeds that (a property test) would give two processes the same ports.
+_random = random.SystemRandom()
 
 
 class Process:
@@ -130,6 +137,37 @@ class Process:
         if not self.alive:
             raise RuntimeError(f"{self.argv[0]} ended with code {self.returncode}:\n{self.tail()}")
 
+    def wait_for(self, condition: Callable[[], object], timeout_seconds: float, what: str) -> None:
+        """Wait until a condition is true; an answer that does not come counts as false.
+
+        Args:
+            condition: Asks the process, or somebody about it.
+            timeout_seconds: How long to wait.
+            what: What is awaited, for the error.
+
+        Raises:
+            RuntimeError: The process ended; the message holds the end of its log.
+            TimeoutError: The time is over; a note holds the end of its log.
+        """
+
+        def holds() -> bool:
+            self.check()
+            try:
+                return bool(condition())
+            except requests.RequestException:
+                return False
+
+        try:
+            wait_until(holds, timeout_seconds, what)
+        except TimeoutError as error:
+            error.add_note(self.tail())
+            raise
+
+    def start_serving(self, url: str, what: str, timeout_seconds: float = START_SECONDS) -> None:
+        """Start the program and wait until a GET of the URL succeeds; raises as `wait_for` does."""
+        self.start()
+        self.wait_for(lambda: serves(url), timeout_seconds, what)
+
     def tail(self, lines: int = 20) -> str:
         """The last lines of the log."""
         try:
@@ -139,20 +177,33 @@ class Process:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on; never the same one twice in this process."""
-    with _ports_lock:
+    """A TCP port on 127.0.0.1 that nobody listens on; no process that asks here gets it again while this one lives."""
+    with _claims_lock:
         for _ in range(1000):
-            port = random.choice(PORTS)
-            if port in _ports_given:
-                continue
+            port = _random.choice(PORTS)
+            # A name that the kernel gives to one process only and takes back at its end, however that comes.
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
                 try:
+                    claim.bind(f"\0agentscaler-port-{port}")
                     probe.bind(("127.0.0.1", port))
                 except OSError:
+                    claim.close()
                     continue
-            _ports_given.add(port)
+            _claims.append(claim)
             return port
     raise RuntimeError("no free port on 127.0.0.1")
+
+
+def serves(url: str) -> bool:
+    """Whether a GET of the URL succeeds.
+
+    Raises:
+        requests.RequestException: There is no answer.
+    """
+    with requests.Session() as http:
+        http.trust_env = False  # no proxy for 127.0.0.1
+        return http.get(url, timeout=REQUEST_SECONDS).ok
 
 
 def wait_until(condition: Callable[[], T | Literal[False] | None], timeout_seconds: float, what: str) -> T:

@@ -9,14 +9,13 @@ import requests
 import yaml
 
 from e2e.harness import tools
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import START_SECONDS, Process, free_port, serves
 from e2e.harness.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-START_SECONDS = 30.0
 REQUEST_SECONDS = 15.0
 
 
@@ -108,18 +107,13 @@ class Prometheus:
     def ready(self) -> bool:
         """Whether the server answers queries now."""
         try:
-            return self._http.get(f"{self.url}/-/ready", timeout=REQUEST_SECONDS).ok
+            return serves(f"{self.url}/-/ready")
         except requests.RequestException:
             return False
 
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
-        """Wait until the server answers; RuntimeError with its log when it ended instead."""
-
-        def answers() -> bool:
-            self.process.check()
-            return self.ready()
-
-        wait_until(answers, timeout_seconds, "Prometheus")
+        """Wait until the server answers; raises as `Process.wait_for` does."""
+        self.process.wait_for(self.ready, timeout_seconds, "Prometheus")
 
     def reload(self) -> None:
         """Read the configuration file again; requests.HTTPError when the server refuses it."""

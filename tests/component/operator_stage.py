@@ -21,6 +21,7 @@ from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
 from e2e.harness.process import Process, free_port, wait_until
 from e2e.harness.prometheus import Prometheus
+from e2e.harness.upstream import Upstream
 from e2e.harness.workspace import Workspace
 from tests.component.operator_proxy import Fault, Proxy
 from tests.component.operator_service import (
@@ -72,9 +73,9 @@ class Stage:
         self.directory = self.stack.enter_context(Workspace(None, "stage")).path
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         self.cluster.apply([namespace, RIVAL])
-        self.upstream = self._upstream("upstream")
-        self.ill_upstream = self._upstream("ill-upstream")
-        self.fleet = self.stack.enter_context(Fleet(self.cluster.kubeconfig, self.upstream, namespace=NAMESPACE))
+        self.upstream = self.stack.enter_context(Upstream(time_scale=TIME_SCALE))
+        self.ill_upstream = self.stack.enter_context(Upstream(time_scale=TIME_SCALE))
+        self.fleet = self.stack.enter_context(Fleet(self.cluster.kubeconfig, self.upstream.url, namespace=NAMESPACE))
         self.prometheus = self.stack.enter_context(
             Prometheus(scrape_interval_seconds=1, http_sd_urls=[self.fleet.sd_url])
         )
@@ -84,7 +85,7 @@ class Stage:
         self.port = free_port()
         self.operator = self._operator()
         self.stack.callback(self.operator.stop)
-        self.operator.start()
+        self.operator.start_serving(f"http://127.0.0.1:{self.port}/readyz", "the operator")
 
     def _operator(self) -> Process:
         urls = {"default": self.prometheus.url} | {str(fault): self.proxy.url(fault) for fault in Fault}
@@ -109,14 +110,6 @@ class Stage:
             env={"PYTHONPATH": f"{ROOT / 'operator'}:{os.environ.get('PYTHONPATH', '')}"},
             cwd=ROOT,
         )
-
-    def _upstream(self, name: str) -> str:
-        port = free_port()
-        argv = [sys.executable, "-m", "e2e.agents.upstream", "--port", str(port), "--time-scale", str(TIME_SCALE)]
-        process = Process(argv, self.directory / f"{name}.log", cwd=ROOT)
-        self.stack.callback(process.stop)
-        process.start()
-        return f"http://127.0.0.1:{port}"
 
     def operator_metric(self, name: str) -> float:
         """A metric of the operator, summed over its labels; 0 while it does not answer."""

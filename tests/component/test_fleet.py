@@ -1,6 +1,5 @@
 """The fleet: real agent processes for the pods of a real API server, and the load on them."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ import requests
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
 from e2e.harness.load import Load
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import wait_until
 from e2e.harness.prometheus import Prometheus
+from e2e.harness.upstream import Upstream
 
 SECONDS = 40.0
 SCALE = ["--time-scale", "0.05", "--memory-scale", "0.05"]
@@ -26,15 +26,8 @@ Deploy = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def upstream_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    url = f"http://127.0.0.1:{free_port()}"
-    process = Process(
-        [sys.executable, "-m", "e2e.agents.upstream", "--port", url.rpartition(":")[2]],
-        tmp_path_factory.mktemp("upstream") / "upstream.log",
-        cwd=Path(__file__).parents[2],
-    )
-    process.start()
-    yield url
-    process.stop()
+    with Upstream(tmp_path_factory.mktemp("upstream")) as upstream:
+        yield upstream.url
 
 
 @pytest.fixture

@@ -158,6 +158,8 @@ def test_a_failing_kubectl_says_why(cluster: ControlPlane) -> None:
 
 def test_two_control_planes_run_side_by_side(cluster: ControlPlane, namespace: str) -> None:
     with ControlPlane(nodes=2) as other:
+        other.install_crds()
+        assert other.get("/apis/agentscaler.dev/v1alpha1/agentdeployments")["items"] == []
         other.kubectl("create", "configmap", "only-here")
         assert len(other.get("/api/v1/nodes")["items"]) == 2
         assert cluster.request("GET", "/api/v1/namespaces/default/configmaps/only-here").status_code == 404
@@ -256,6 +258,42 @@ def test_free_ports_differ_and_are_free() -> None:
     for port in ports:
         with socket.socket() as server:
             server.bind(("127.0.0.1", port))
+
+
+def test_two_processes_never_get_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(11_900, 11_940)
+    script = f"""
+from e2e.harness import process
+process.PORTS = {few}
+print(*(process.free_port() for _ in range(20)), flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        taken = {int(port) for port in other.stdout.readline().split()}
+        monkeypatch.setattr("e2e.harness.process.PORTS", few)
+        ours = {free_port() for _ in range(10)}
+        other.kill()
+    assert len(taken) == 20
+    assert not taken & ours
+
+
+def test_a_process_that_ends_before_it_serves_says_why(tmp_path: Path) -> None:
+    process = Process(["sh", "-c", "echo out of luck; exit 3"], tmp_path / "log")
+    with pytest.raises(RuntimeError, match=r"(?s)ended with code 3.*out of luck"):
+        process.start_serving(f"http://127.0.0.1:{free_port()}", "luck")
+
+
+def test_a_process_that_never_serves_shows_its_log(tmp_path: Path) -> None:
+    process = Process(["sh", "-c", "echo still warming up; sleep 60"], tmp_path / "log")
+    process.start()
+    wait_until(process.tail, SECONDS, "the log")
+    with pytest.raises(TimeoutError, match="the warmth") as raised:
+        process.start_serving(f"http://127.0.0.1:{free_port()}", "the warmth", 0.2)
+    process.kill()
+    assert raised.value.__notes__ == ["still warming up"]
 
 
 def test_waiting_in_vain_names_what_was_awaited() -> None:

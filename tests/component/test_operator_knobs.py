@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import requests
 
 from agentscaler.kube.paths import CONFIG_MAPS
 from e2e.harness.cluster import ControlPlane
@@ -32,7 +31,7 @@ def services(stage: Stage) -> dict[str, Service]:
     ill = stage.service(
         "ill",
         prometheus=Fault.SLOW,
-        template=template(args=("--upstream", stage.ill_upstream)),
+        template=template(args=("--upstream", stage.ill_upstream.url)),
         signals={"windowSeconds": 60},
         tuning={
             "intervalSeconds": 5,
@@ -111,7 +110,7 @@ def test_an_outage_of_the_provider_moves_the_breaker_and_no_replica(stage: Stage
     breaker = ill.tuning["circuitBreaker"]
     assert breaker["failureRateThresholdPercent"] == 50
     before, since = ill.seen()[-1], time.time()
-    requests.put(f"{stage.ill_upstream}/mode", json={"mode": "outage"}, timeout=5).raise_for_status()
+    stage.ill_upstream.mode(mode="outage")
     ill.until(lambda: ill.tuning["circuitBreaker"]["failureRateThresholdPercent"] < 50, "a tighter breaker")
     generation = ill.tuning["generation"]
     ill.until(lambda: min(ill.metric("agent_tuning_applied_generation")) >= generation, "the breaker in force")
