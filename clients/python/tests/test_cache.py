@@ -1,4 +1,6 @@
 import asyncio
+import sys
+from collections.abc import Hashable
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from agentscaler_runtime import Cache, CacheSettings, Metrics
 from agentscaler_runtime.cache import ENTRY_OVERHEAD_BYTES
 from clients.python.tests.support import Clock, sample, settle, unhurried
 
-ENTRY = 1000 + ENTRY_OVERHEAD_BYTES
+ENTRY = 1000 + sys.getsizeof("a") + ENTRY_OVERHEAD_BYTES
 
 
 class Loader:
@@ -123,6 +125,18 @@ async def test_a_value_larger_than_the_cache_pushes_nothing_out(cache: Cache) ->
         await get(cache, key)
     assert await get(cache, "huge", size_bytes=3 * ENTRY) == "load 1"
     assert len(cache) == 3
+
+
+@pytest.mark.parametrize("key", ["p" * 5000, b"p" * 5000, ("model", "p" * 5000), frozenset({("a", "p" * 5000)})])
+async def test_a_long_key_counts_too(cache: Cache, key: Hashable) -> None:
+    async def load() -> str:
+        return "a short answer"
+
+    await cache.get_or_load(key, load)
+    assert len(cache) == 0, "the cache holds more than its limit"
+    cache.retune(CacheSettings(max_bytes=100_000))
+    await cache.get_or_load(key, load)
+    assert 5000 < cache.size_bytes < 6000
 
 
 async def test_callers_of_one_key_share_a_load(cache: Cache, metrics: Metrics) -> None:
