@@ -257,3 +257,24 @@ async def test_settings_are_still_followed_after_a_surprise(
             await until(lambda: "following the settings failed" in caplog.text, "the failure is logged")
         write(tmp_path, 8)
         await applied(runtime, 8)
+
+
+async def test_half_open_an_admitted_run_whose_trial_succeeds_makes_all_its_calls(tmp_path: Path) -> None:
+    async with Runtime(settings_directory=tmp_path, defaults=QUICK_BREAKER) as runtime:
+        await trip(runtime)
+        await until(lambda: runtime.breaker.state is BreakerState.HALF_OPEN, "the wait is over")
+
+        async def work(first_call: asyncio.Event) -> str:
+            async with runtime.run():
+                await runtime.breaker.call(first_call.wait)
+                await runtime.breaker.call(lambda: asyncio.sleep(0))
+                return "answer"
+
+        quick, slow = asyncio.Event(), asyncio.Event()
+        quick.set()
+        slower = asyncio.create_task(work(slow))
+        await settle()
+        assert await work(quick) == "answer"
+        slow.set()
+        assert await slower == "answer"
+        assert runtime.breaker.state is BreakerState.CLOSED

@@ -29,10 +29,19 @@ class BreakerState(IntEnum):
 
 @dataclass(eq=False)
 class Reservation:
-    """A trial call kept for a run that was admitted while the breaker was half-open; its first call uses it up."""
+    """A trial call kept for a run that was admitted while the breaker was half-open; its first call uses it up.
+
+    Attributes:
+        epoch: The half-open spell that it belongs to.
+        made_at: When, in seconds of the breaker's clock.
+        used: Whether its call was begun, or the trial was given back.
+        answered: Whether the run's latest call that said something about the upstream succeeded: then it may go on.
+    """
 
     epoch: int
+    made_at: float
     used: bool = False
+    answered: bool = False
 
 
 # A run and the tasks that it starts share its reservation.
@@ -102,6 +111,7 @@ class CircuitBreaker:
         self._epoch = 0
         self._opened_at = 0.0
         self._trials_taken = 0  # reserved, under way or ended
+        self._reservations: deque[Reservation] = deque()  # of this half-open spell, oldest first
         self._trials_failed = 0
         self._trials_succeeded = 0
         metrics.breaker_state.set_function(lambda: self.state)
@@ -128,8 +138,10 @@ class CircuitBreaker:
         state = self.state
         if state is BreakerState.OPEN:
             raise CircuitOpenError(self._open_seconds_left())
-        if state is BreakerState.HALF_OPEN and self._trials_taken >= self._settings.permitted_calls_in_half_open_state:
-            raise CircuitOpenError(_RETRY_HALF_OPEN_SECONDS)
+        if state is BreakerState.HALF_OPEN:
+            self._lapse_reservations()
+            if self._trials_taken >= self._settings.permitted_calls_in_half_open_state:
+                raise CircuitOpenError(_RETRY_HALF_OPEN_SECONDS)
 
     def reserve(self) -> Reservation | None:
         """Like `check`; half-open, it keeps a trial call for the run, so that no more runs start than can call.
@@ -141,7 +153,8 @@ class CircuitBreaker:
         if self._state is not BreakerState.HALF_OPEN:
             return None
         self._trials_taken += 1
-        return Reservation(self._epoch)
+        self._reservations.append(Reservation(self._epoch, self._clock()))
+        return self._reservations[-1]
 
     def cancel_reservation(self, reservation: Reservation | None) -> None:
         """Gives a trial call back that a run did not need."""
@@ -176,10 +189,14 @@ class CircuitBreaker:
 
     def _take_call(self) -> int:
         reservation = reservation_of_run.get()
-        if reservation is not None and not reservation.used and reservation.epoch == self._epoch:
+        if reservation is not None and reservation.epoch != self._epoch:
+            reservation = None  # of an earlier spell
+        if reservation is not None and not reservation.used:
             reservation.used = True
             return self._epoch
-        self.check()
+        # An answered run makes its other calls beyond the permitted ones: half done it would be lost.
+        if reservation is None or not reservation.answered:
+            self.check()
         if self._state is BreakerState.HALF_OPEN:
             self._trials_taken += 1
         return self._epoch
@@ -188,6 +205,9 @@ class CircuitBreaker:
         if kind is None and not succeeded:
             self._return_trial(epoch)
             return
+        reservation = reservation_of_run.get()
+        if reservation is not None:
+            reservation.answered = succeeded
         self._metrics.upstream_calls.labels("success" if succeeded else "failure").inc()
         if kind is not None:
             self._metrics.upstream_errors.labels(kind.value).inc()
@@ -218,6 +238,12 @@ class CircuitBreaker:
         elif (trials - self._trials_succeeded) * 100 < bar:
             self._enter(BreakerState.CLOSED)
 
+    def _lapse_reservations(self) -> None:
+        # A run that is busy with something else must not keep all the others out.
+        lapsed_until = self._clock() - self._settings.wait_duration_in_open_state_seconds
+        while self._reservations and self._reservations[0].made_at <= lapsed_until:
+            self.cancel_reservation(self._reservations.popleft())
+
     def _return_trial(self, epoch: int) -> None:
         if epoch == self._epoch and self._state is BreakerState.HALF_OPEN:
             self._trials_taken -= 1
@@ -226,6 +252,7 @@ class CircuitBreaker:
         self._state = state
         self._epoch += 1
         self._trials_taken = self._trials_failed = self._trials_succeeded = 0
+        self._reservations.clear()
         if state is BreakerState.OPEN:
             self._opened_at = self._clock()
         elif state is BreakerState.CLOSED:
