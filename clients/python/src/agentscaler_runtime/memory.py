@@ -1,8 +1,11 @@
 """Memory: how much is used, and the gate that lets no run start when it is short."""
 
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +95,13 @@ def _read_number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):  # v2 writes "max" for no limit
         return None
+
+
+def give_back() -> None:
+    """Gives memory that nobody uses any more back to the kernel. It takes a while where there are many objects."""
+    gc.collect()  # where little runs, little is allocated, and the collector of cycles would not start by itself
+    with suppress(AttributeError, OSError, TypeError):  # glibc has it; others need it less
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryGate:

@@ -17,7 +17,7 @@ from agentscaler_runtime.breaker import WINDOW_CALLS, CircuitBreaker, Reservatio
 from agentscaler_runtime.cache import Cache
 from agentscaler_runtime.errors import CircuitOpenError, RejectedError, RejectReason
 from agentscaler_runtime.limiter import WorkerLimiter
-from agentscaler_runtime.memory import MemoryBudget, MemoryGate, cgroup_budget, resident_bytes
+from agentscaler_runtime.memory import MemoryBudget, MemoryGate, cgroup_budget, give_back, resident_bytes
 from agentscaler_runtime.metrics import Metrics
 from agentscaler_runtime.settings import Settings
 from agentscaler_runtime.upstream import UpstreamErrorKind, classify_error
@@ -26,6 +26,7 @@ from agentscaler_runtime.watcher import SettingsFile
 SETTINGS_DIRECTORY_VARIABLE = "AGENTSCALER_SETTINGS_DIR"
 SETTINGS_DIRECTORY = "/etc/agentscaler"
 _POLL_SECONDS = 0.25
+_GIVE_BACK_SECONDS = 5.0
 _RETRY_DRAINING_SECONDS = 1.0
 _RETRY_MEMORY_SECONDS = 5.0
 
@@ -95,6 +96,7 @@ class Runtime:
         self._generation = 0
         self._memory_wait_seconds = memory_wait_seconds
         self._drain_on_sigterm = drain_on_sigterm
+        self._gave_back_at = -_GIVE_BACK_SECONDS
         self._draining = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self.metrics = Metrics(registry)
@@ -232,11 +234,20 @@ class Runtime:
         shut_since = self._gate.shut_since
         if shut_since is None or not self._limiter.waiting:
             return
-        if self._limiter.running == 0:
-            # Nothing will free memory but the cache: give it up step by step rather than refuse for ever.
-            self.cache.shrink(self.cache.size_bytes // 2)
-        if time.monotonic() - shut_since > self._memory_wait_seconds:
+        shut_seconds = time.monotonic() - shut_since
+        # While others run, their ends free memory; not soon enough if the runs that wait would be refused before.
+        if self._limiter.running == 0 or shut_seconds > self._memory_wait_seconds / 2:
+            self._relieve_memory()
+        if shut_seconds > self._memory_wait_seconds:
             self._refuse_waiting(RejectReason.MEMORY, _RETRY_MEMORY_SECONDS, since=self._memory_wait_seconds)
+
+    def _relieve_memory(self) -> None:
+        now = time.monotonic()
+        if now - self._gave_back_at >= _GIVE_BACK_SECONDS:
+            self._gave_back_at = now
+            give_back()
+        else:  # step by step: the next measurement may find that it was enough
+            self.cache.shrink(self.cache.size_bytes // 2)
 
     def _refuse_waiting(self, reason: RejectReason, retry_after_seconds: float, *, since: float) -> None:
         self._limiter.refuse_waiting(reason, retry_after_seconds, arrived_until=time.monotonic() - since)
