@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import pwd
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -138,6 +139,21 @@ async def test_what_happens_to_objects_reaches_the_store_and_nothing_is_written(
     assert "finalizers" not in live["metadata"]
     assert "annotations" not in live["metadata"]
     assert {entry["manager"] for entry in live["metadata"]["managedFields"]} == {"test"}
+
+
+async def test_a_numeric_user_that_has_no_name_can_watch(
+    api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)  # to be such a user in truth takes root
+    for variable in ("POD_ID", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    store = Store()
+    await api.create(AGENT_DEPLOYMENTS.path(namespace), agent(namespace, "seen"), field_manager="test")
+    async with watching(store, api, namespace):
+        await until(lambda: names(store) == {"seen"}, "the object")
 
 
 async def test_objects_deleted_in_a_watch_gap_are_gone_after_one_resync(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import Any, cast
 
 import kopf
 from kopf._cogs.structs.references import Insights  # kopf takes one as a public argument, and exports no name for it
@@ -55,6 +56,8 @@ class Watch:
             settings=handlers.settings(),
             insights=insights,
             stop_flag=stop,
+            # Without one kopf asks for the user's name, which a numeric user of a container does not have.
+            identity=cast("Any", "agentscaler"),
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
         )
