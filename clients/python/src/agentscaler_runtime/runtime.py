@@ -57,8 +57,8 @@ class Run:
 class Runtime:
     """Workers, cache, circuit breaker and memory gate of one agent process, retuned live from `tuning.json`.
 
-    Use it as an async context manager: inside, the settings file is followed. Not safe for threads: everything happens
-    in one event loop.
+    Use it as an async context manager, once: inside, the settings file is followed. Not safe for threads: everything
+    happens in one event loop.
 
     Args:
         settings_directory: Where `tuning.json` is; default: what AGENTSCALER_SETTINGS_DIR says, else /etc/agentscaler.
@@ -99,6 +99,7 @@ class Runtime:
         self._gave_back_at = -_GIVE_BACK_SECONDS
         self._draining = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
+        self._entered = False
         self.metrics = Metrics(registry)
         self.metrics.applied_generation.set_function(lambda: self._generation)
         self.cache = Cache(self._settings.cache, self.metrics)
@@ -134,10 +135,13 @@ class Runtime:
         return self._follower is not None and not self._draining.is_set()
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a Runtime serves once: make a new one")
         self._apply_new_settings()
-        self._follower = asyncio.create_task(self._follow(), name="agentscaler-runtime")
         if self._drain_on_sigterm:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.drain)
+        self._follower = asyncio.create_task(self._follow(), name="agentscaler-runtime")
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -157,7 +161,10 @@ class Runtime:
 
         Raises:
             RejectedError: The run was refused; nothing was started.
+            RuntimeError: The runtime was not entered.
         """
+        if not self._entered:
+            raise RuntimeError("nothing is tuned or measured yet: enter the runtime first, `async with runtime:`")
         arrived_at = time.monotonic()
         try:
             wait_seconds, reservation = await self._admit()

@@ -1,0 +1,42 @@
+"""A runtime is entered once; what a person does otherwise is told, not swallowed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentscaler_runtime import RejectedError, Runtime
+
+
+async def test_a_runtime_that_was_not_entered_says_so(tmp_path: Path) -> None:
+    runtime = Runtime(settings_directory=tmp_path)
+    assert not runtime.ready
+    with pytest.raises(RuntimeError, match="async with runtime"):
+        async with runtime.run():
+            pytest.fail("nobody follows the settings, nobody measures memory")
+
+
+async def test_a_runtime_serves_once(tmp_path: Path) -> None:
+    runtime = Runtime(settings_directory=tmp_path)
+    async with runtime:
+        with pytest.raises(RuntimeError, match="make a new one"):
+            await runtime.__aenter__()
+        assert runtime.ready
+    with pytest.raises(RejectedError, match="draining"):
+        async with runtime.run():
+            pytest.fail("the run started")
+    with pytest.raises(RuntimeError, match="make a new one"):
+        async with runtime:
+            pytest.fail("it would refuse every run")
+
+
+def test_sigterm_outside_of_the_main_thread_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def enter() -> set[str]:
+        with pytest.raises((ValueError, RuntimeError)):
+            await Runtime(settings_directory=tmp_path, drain_on_sigterm=True).__aenter__()
+        return {task.get_name() for task in asyncio.all_tasks()}
+
+    async def in_a_thread() -> set[str]:
+        return await asyncio.to_thread(asyncio.run, enter())
+
+    assert "agentscaler-runtime" not in asyncio.run(in_a_thread())
