@@ -10,6 +10,7 @@ import json
 import math
 import signal
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,49 @@ _ROOT = Path(__file__).parents[2]
 _REQUEST_SECONDS = 5.0
 
 
-class Load:
+class LoadHandle(ABC):
+    """What a test asks of a load generator, wherever that one runs."""
+
+    def set_rate(self, rate_per_second: float) -> None:
+        """Changes the mean arrivals at once; ValueError outside 0..200."""
+        self._put({"rate": rate_per_second})
+
+    def set_body(self, memory_factor: float | None, keys: int) -> None:
+        """What requests ask for from now on.
+
+        Args:
+            memory_factor: How many times the usual memory each run holds; None leaves it to the agent.
+            keys: Size of the key space (Zipf); 0 leaves the key to the agent.
+        """
+        self._put({"memory_factor": memory_factor, "keys": keys})
+
+    def stats(
+        self,
+        since: float = 0.0,
+        until: float = math.inf,
+        late_seconds: float = 5.0,
+        latency_target_seconds: float = 30.0,
+    ) -> dict[str, Any]:
+        """The requests due in [since, until) (Unix seconds): `load_generator.Stats`, and `rate`, `in_flight` now."""
+        found: dict[str, Any] = self._get(
+            "stats", since=since, until=until, late_seconds=late_seconds, latency_target_seconds=latency_target_seconds
+        )
+        return found
+
+    def records(self, since: float = 0.0, until: float = math.inf) -> list[Record]:
+        """The answered requests that were due in [since, until), in the order of their ends."""
+        return [Record(*entry) for entry in self._get("records", since=since, until=until)]
+
+    @abstractmethod
+    def _put(self, change: dict[str, Any]) -> None:
+        """Send `PUT /load`; ValueError with the generator's words when it refuses."""
+
+    @abstractmethod
+    def _get(self, path: str, **params: float) -> Any:
+        """The JSON of a path."""
+
+
+class Load(LoadHandle):
     """A load process with its HTTP face; sending starts with the context and ends with it or with the duration.
 
     Args:
@@ -83,36 +126,6 @@ class Load:
         self.process.stop()
         self._http.close()
         self._workspace.close()
-
-    def set_rate(self, rate_per_second: float) -> None:
-        """Changes the mean arrivals at once; ValueError outside 0..200."""
-        self._put({"rate": rate_per_second})
-
-    def set_body(self, memory_factor: float | None, keys: int) -> None:
-        """What requests ask for from now on.
-
-        Args:
-            memory_factor: How many times the usual memory each run holds; None leaves it to the agent.
-            keys: Size of the key space (Zipf); 0 leaves the key to the agent.
-        """
-        self._put({"memory_factor": memory_factor, "keys": keys})
-
-    def stats(
-        self,
-        since: float = 0.0,
-        until: float = math.inf,
-        late_seconds: float = 5.0,
-        latency_target_seconds: float = 30.0,
-    ) -> dict[str, Any]:
-        """The requests due in [since, until) (Unix seconds): `load_generator.Stats`, and `rate`, `in_flight` now."""
-        found: dict[str, Any] = self._get(
-            "stats", since=since, until=until, late_seconds=late_seconds, latency_target_seconds=latency_target_seconds
-        )
-        return found
-
-    def records(self, since: float = 0.0, until: float = math.inf) -> list[Record]:
-        """The answered requests that were due in [since, until), in the order of their ends."""
-        return [Record(*entry) for entry in self._get("records", since=since, until=until)]
 
     def _put(self, change: dict[str, Any]) -> None:
         answer = self._http.put(f"{self.url}/load", json=change, timeout=_REQUEST_SECONDS)
@@ -173,14 +186,14 @@ def application(generator: Generator) -> web.Application:
     return app
 
 
-async def serve(generator: Generator, port: int, *, stay: bool) -> None:
+async def serve(generator: Generator, host: str, port: int, *, stay: bool) -> None:
     """Sends and serves the numbers until SIGTERM or SIGINT, or, unless it is to stay, until all is answered."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = web.AppRunner(application(generator), access_log=None)
     await server.setup()
-    await web.TCPSite(server, "127.0.0.1", port).start()
+    await web.TCPSite(server, host, port).start()
     sending, stopped = asyncio.create_task(generator.run()), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({sending, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -196,10 +209,15 @@ async def serve(generator: Generator, port: int, *, stay: bool) -> None:
 
 def main() -> None:
     """Command line of the load process; prints the numbers of the whole run at its end."""
-    parser = argparse.ArgumentParser(prog="python -m e2e.harness.load", description="Sends requests to a fleet.")
-    parser.add_argument("--fleet", required=True, help="URL of the fleet")
-    parser.add_argument("--namespace", required=True)
-    parser.add_argument("--name", required=True, help="of the Deployment")
+    parser = argparse.ArgumentParser(
+        prog="python -m e2e.harness.load", description="Sends requests to a fleet or a Service."
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--fleet", help="URL of the fleet that knows the pods")
+    where.add_argument("--service", help="URL of what spreads the requests itself, a Kubernetes Service for one")
+    parser.add_argument("--namespace", default="", help="with --fleet: of the Deployment")
+    parser.add_argument("--name", default="", help="with --fleet: of the Deployment")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the numbers")
     parser.add_argument("--rate", type=float, required=True, help="requests per second, 0..200")
     parser.add_argument("--duration-seconds", type=float, required=True)
     parser.add_argument("--timeout-seconds", type=float, default=120.0)
@@ -213,14 +231,15 @@ def main() -> None:
 
     async def run() -> Generator:
         generator = Generator(
-            f"{args.fleet}/endpoints?{query}",
+            None if args.service else f"{args.fleet}/endpoints?{query}",
+            service_url=args.service,
             rate_per_second=args.rate,
             max_duration_seconds=args.duration_seconds,
             timeout_seconds=args.timeout_seconds,
             seed=args.seed,
             body=Body(args.memory_factor, args.keys),
         )
-        await serve(generator, args.port or free_port(), stay=args.stay)
+        await serve(generator, args.host, args.port or free_port(), stay=args.stay)
         return generator
 
     generator = asyncio.run(run())

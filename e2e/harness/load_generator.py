@@ -18,6 +18,8 @@ MAX_OUTSTANDING = 2_000
 MAX_KEYS = 100_000
 ENDPOINT_REFRESH_SECONDS = 0.5
 QUEUE_WAIT_HEADER = "X-Queue-Wait-Seconds"
+SERVICE = "service"  # stands for the pod where a Service picked it
+_SERVICE_RETRY_SECONDS = 0.3
 _CONNECT_ATTEMPTS = 3
 _LATENCY_STATUSES = ("ok", "timeout")
 
@@ -32,10 +34,8 @@ class Record(NamedTuple):
     finished_at: float
     status: Status
     latency_seconds: float
-    pod: str
-    """Empty: no pod was ready, or none of those asked took the connection."""
-    queue_wait_seconds: float | None
-    """As the agent reported it; None where it did not."""
+    pod: str  # empty: no pod was ready, or none of those asked took the connection
+    queue_wait_seconds: float | None  # as the agent reported it; None where it did not
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Body:
     """What each request asks for."""
 
     memory_factor: float | None = None
-    keys: int = 0
-    """Size of the key space, drawn by Zipf's law (exponent 1); 0 leaves the key to the agent."""
+    keys: int = 0  # size of the key space, drawn by Zipf's law (exponent 1); 0 leaves the key to the agent
 
     def __post_init__(self) -> None:
         if not 0 <= self.keys <= MAX_KEYS:
@@ -59,18 +58,20 @@ class Generator:
     Requests that a pod never took (connection refused) go to another one, as a proxy does; nothing else is retried.
 
     Args:
-        endpoints_url: The fleet's `/endpoints` with namespace and name.
+        endpoints_url: The fleet's `/endpoints` with namespace and name; None: a Service picks the pods.
+        service_url: Of that Service. What it refuses is sent again a moment later; no pod's name is known.
         rate_per_second: Mean arrivals; 0 is silence.
         max_duration_seconds: After that nothing more is sent.
         timeout_seconds: Of one request.
         seed: Of arrival times, ties and keys.
-        body: What the requests ask for.
+        body: See `set_body`.
     """
 
     def __init__(
         self,
-        endpoints_url: str,
+        endpoints_url: str | None,
         *,
+        service_url: str | None = None,
         rate_per_second: float,
         max_duration_seconds: float,
         timeout_seconds: float = 120.0,
@@ -89,7 +90,7 @@ class Generator:
             random.Random(f"{seed} {use}") for use in ("arrivals", "ties", "keys")
         )
         self._changed = asyncio.Event()
-        self._endpoints: dict[str, str] = {}
+        self._endpoints: dict[str, str] = {} if service_url is None else {SERVICE: service_url}
         self._in_flight = 0
         self.set_rate(rate_per_second)
         self.set_body(body)
@@ -166,7 +167,8 @@ class Generator:
                 try:
                     status, queue_wait = await _post(session, self._endpoints[candidate], body)
                 except aiohttp.ClientConnectorError:
-                    refused.add(candidate)
+                    await asyncio.sleep(_SERVICE_RETRY_SECONDS if candidate == SERVICE else 0)
+                    refused |= {candidate} - {SERVICE}
                 else:
                     pod = candidate
                     break
@@ -198,6 +200,8 @@ class Generator:
             await self._refresh(session)
 
     async def _refresh(self, session: aiohttp.ClientSession) -> None:
+        if self._endpoints_url is None:
+            return
         try:
             async with session.get(self._endpoints_url, timeout=aiohttp.ClientTimeout(total=2)) as response:
                 response.raise_for_status()
@@ -242,14 +246,11 @@ class Stats:
     counts: dict[str, int]
     dropped: int
     no_endpoint: int
-    latency_seconds: Quantiles
-    """Of requests that ended ok or ran into the timeout."""
+    latency_seconds: Quantiles  # of requests that ended ok or ran into the timeout
     queue_wait_seconds: Quantiles
     reported_queue_waits: int
-    late_share: float | None
-    """Share of the reported queue waits above `late_seconds`."""
-    over_latency_share: float | None
-    """Share of the ok and timed-out requests above `latency_target_seconds`."""
+    late_share: float | None  # of the reported queue waits, above `late_seconds`
+    over_latency_share: float | None  # of the ok and timed-out requests, above `latency_target_seconds`
     by_pod: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:

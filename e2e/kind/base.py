@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 import re
 import shutil
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 DEBIAN = "debian:bookworm-slim"
 PYTHON = "python:3.11-slim-bookworm"
 SUITE = "bookworm"
+INCLUDE = "ca-certificates"
 CLUTTER = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 MIRROR = "http://deb.debian.org/debian"
+RECIPE = "dev.agentscaler.recipe"
+"""Label of the images made here, with a digest of what they were made of; those of a registry have none."""
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 # Debian's python3 is 3.11 in bookworm. `python` as in the published image; the bundle and pip.conf are the host's,
@@ -29,7 +33,7 @@ _PYTHON_DOCKERFILE = f"""
 FROM {DEBIAN}
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates python3 python3-venv \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
  && ln -s /usr/bin/python3 /usr/local/bin/python
 COPY host/ /
 """
@@ -37,14 +41,15 @@ COPY host/ /
 
 def make_debian(engine: Engine) -> None:
     """``debian:bookworm-slim`` by debootstrap, unless the engine has it."""
-    if engine.has_image(DEBIAN):
+    recipe = _digest(SUITE, INCLUDE, *CLUTTER)
+    if _is_current(engine, DEBIAN, recipe):
         return
     if shutil.which("debootstrap") is None:
         raise RuntimeError(f"no registry has {DEBIAN}, and debootstrap is missing: apt-get install debootstrap")
     with stage(f"base image {DEBIAN}"), tempfile.TemporaryDirectory(prefix="agentscaler-debian-") as scratch:
         root = Path(scratch) / "root"
         # In a mount namespace, so that nothing which debootstrap mounts outlives it.
-        bootstrap = ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root), _mirror()]
+        bootstrap = ["debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(root), _mirror()]
         done = subprocess.run(["unshare", "--mount", *bootstrap], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"debootstrap failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -55,23 +60,41 @@ def make_debian(engine: Engine) -> None:
         tar = Path(scratch) / "debian.tar"
         subprocess.run(["tar", "-C", root, "--exclude=./dev/*", "--exclude=./proc/*", "-cf", tar, "."], check=True)
         path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        engine.docker("import", "--change", path, "--change", 'CMD ["bash"]', tar, DEBIAN)
+        changes = (path, 'CMD ["bash"]', f"LABEL {RECIPE}={recipe}")
+        engine.docker("import", *(f"--change={change}" for change in changes), tar, DEBIAN)
 
 
 def make_python(engine: Engine) -> None:
     """``python:3.11-slim-bookworm`` with Debian's Python, unless the engine has it."""
-    if engine.has_image(PYTHON):
-        return
     make_debian(engine)
+    bundle = BUNDLE.read_bytes() if BUNDLE.exists() else b""
+    recipe = _digest(_PYTHON_DOCKERFILE, engine.image_id(DEBIAN) or "", _pip_configuration(), bundle)
+    if _is_current(engine, PYTHON, recipe):
+        return
     with stage(f"base image {PYTHON}"), tempfile.TemporaryDirectory(prefix="agentscaler-python-") as scratch:
         context = Path(scratch)
         (context / "Dockerfile").write_text(_PYTHON_DOCKERFILE)
         certificates = context / "host" / "etc" / "ssl" / "certs"
         certificates.mkdir(parents=True)
-        if BUNDLE.exists():
-            shutil.copy(BUNDLE, certificates)
+        if bundle:
+            (certificates / BUNDLE.name).write_bytes(bundle)
         (context / "host" / "etc" / "pip.conf").write_text(_pip_configuration())
-        engine.docker("build", "--network=host", "--tag", PYTHON, context)
+        engine.docker("build", "--network=host", "--label", f"{RECIPE}={recipe}", "--tag", PYTHON, context)
+
+
+def _digest(*parts: str | bytes) -> str:
+    key = hashlib.sha256()
+    for part in parts:
+        key.update(part.encode() if isinstance(part, str) else part)
+        key.update(b"\0")
+    return key.hexdigest()[:16]
+
+
+def _is_current(engine: Engine, name: str, recipe: str) -> bool:
+    """Whether the engine has an image of that name that was not made here, or was made in the same way."""
+    label = f'{{{{index .Config.Labels "{RECIPE}"}}}}'
+    answer = engine.docker("image", "inspect", "--format", label, name, check=False)
+    return answer.returncode == 0 and answer.stdout.strip() in ("", recipe)
 
 
 def _mirror() -> str:

@@ -162,9 +162,14 @@ class Engine:
         """
         return run(["docker", *args], self.environment, input=input, check=check)
 
+    def image_id(self, name: str) -> str | None:
+        """The id of an image in the engine; None when it is not there."""
+        answer = self.docker("image", "inspect", "--format", "{{.Id}}", name, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
     def has_image(self, name: str) -> bool:
         """Whether an image of that name is in the engine."""
-        return self.docker("image", "inspect", "--format", "{{.Id}}", name, check=False).returncode == 0
+        return self.image_id(name) is not None
 
     def _started(self) -> bool:
         if self._daemon is not None:

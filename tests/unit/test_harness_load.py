@@ -202,3 +202,23 @@ def test_a_phase_counts_what_was_due_within_it() -> None:
     assert (stats.latency_seconds.p50, stats.latency_seconds.p99) == (51, 100)
     assert stats.over_latency_share == 11 / 101
     assert stats.late_share is None
+
+
+async def test_a_service_gets_the_requests_itself_and_again_what_it_refused() -> None:
+    port = free_port()
+    generator = Generator(
+        None, service_url=f"http://127.0.0.1:{port}", rate_per_second=100.0, max_duration_seconds=1.0, seed=1
+    )
+    run = asyncio.create_task(generator.run())
+    await asyncio.sleep(0.1)  # nothing listens yet: the first requests are refused
+    app = web.Application()
+    app.router.add_post("/run", answer)
+    server = web.AppRunner(app, access_log=None)
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", port).start()
+    await run
+    await server.cleanup()
+
+    assert len(generator.records) > 10
+    assert {(record.status, record.pod) for record in generator.records} == {("ok", "service")}
+    assert max(record.latency_seconds for record in generator.records) >= 0.2

@@ -1,0 +1,53 @@
+"""One cluster for all scenarios, a namespace for each, and what is kept of those that fail."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.kind import artefacts, operator, stages
+from e2e.kind.cluster import KindCluster, kind_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[KindCluster]:
+    """The cluster with Prometheus, without the operator."""
+    with kind_cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: KindCluster) -> KindCluster:
+    """The cluster with the operator, as the chart installs it; a scenario that changes the release puts it back."""
+    operator.install(cluster)
+    return cluster
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest, cluster: KindCluster) -> Iterator[str]:
+    """A namespace of the scenario's own."""
+    with cluster.namespace() as name:
+        yield name
+        if request.node.stash.get(FAILED, False):
+            test = re.sub(r"[^\w.-]+", "-", request.node.name)
+            artefacts.collect(cluster, test, [name, operator.NAMESPACE])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("stages")
+    terminalreporter.line(stages.summary())
