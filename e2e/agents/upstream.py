@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import signal
 import time
@@ -23,6 +24,8 @@ from aiohttp import web
 ModeName = Literal["healthy", "slow", "failing", "rate_limited", "outage"]
 FAIL_SECONDS = 1.0  # before the time scale: a failing provider says so fast, compared with an answer
 HANG_SECONDS = 600.0  # the caller gives up long before
+SLOW_FACTOR_MAX = 1_000.0
+REQUESTS_PER_SECOND = (0.001, 1_000_000.0)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,13 @@ class Mode:
         numbers = (mode.error_share, mode.slow_factor, mode.requests_per_second)
         if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
             raise ValueError("error_share, slow_factor and requests_per_second must be numbers")
-        if not 0 <= mode.error_share <= 1 or mode.slow_factor < 0 or mode.requests_per_second <= 0:
-            raise ValueError("error_share is from 0 to 1, slow_factor at least 0, requests_per_second above 0")
+        if not 0 <= mode.error_share <= 1:
+            raise ValueError("error_share is from 0 to 1")
+        if not 0 <= mode.slow_factor <= SLOW_FACTOR_MAX:
+            raise ValueError(f"slow_factor is from 0 to {SLOW_FACTOR_MAX:g}")
+        lowest, highest = REQUESTS_PER_SECOND
+        if not lowest <= mode.requests_per_second <= highest:
+            raise ValueError(f"requests_per_second is from {lowest:g} to {highest:g}")
         return mode
 
 
@@ -103,12 +111,10 @@ class Upstream:
         return application
 
     async def complete(self, request: web.Request) -> web.Response:
-        try:
-            seconds = float((await request.json())["seconds"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise web.HTTPBadRequest(text='expected {"seconds": number}') from error
-        if not 0 <= seconds <= HANG_SECONDS:
-            raise web.HTTPBadRequest(text=f"seconds must be from 0 to {HANG_SECONDS:g}")
+        document = await _document(request)
+        seconds = document.get("seconds") if isinstance(document, dict) else None
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= HANG_SECONDS:
+            raise web.HTTPBadRequest(text=f'expected {{"seconds": number}}, from 0 to {HANG_SECONDS:g}')
         self._calls[self._mode.mode] += 1
         self._in_flight += 1
         try:
@@ -144,7 +150,7 @@ class Upstream:
 
     async def put_mode(self, request: web.Request) -> web.Response:
         try:
-            self._mode = Mode.parse(await request.json())
+            self._mode = Mode.parse(await _document(request))
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         self._bucket = TokenBucket(self._mode.requests_per_second)
@@ -166,6 +172,13 @@ class Upstream:
                 "failed_by_kind": {kind: self._failed_by_kind[kind] for kind in ("429", "5xx", "timeout")},
             }
         )
+
+
+async def _document(request: web.Request) -> Any:
+    try:
+        return json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
 
 
 async def serve(host: str, port: int, upstream: Upstream) -> None:

@@ -45,7 +45,7 @@ class Server:
         return application
 
     async def run(self, request: web.Request) -> web.Response:
-        job = self._job(await request.text())
+        job = self._job(await request.read())
         headers: dict[str, str] = {}
         try:
             async with self._runtime.run() as run:
@@ -70,17 +70,22 @@ class Server:
     async def livez(self, _: web.Request) -> web.Response:
         return web.Response(text="alive")
 
-    def _job(self, body: str) -> Job:
+    def _job(self, body: bytes) -> Job:
         try:
-            document = json.loads(body or "{}")
-        except ValueError as error:
+            document = json.loads(body or b"{}")
+        except (ValueError, RecursionError) as error:
             raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
         if not isinstance(document, dict) or not set(document) <= {"key", "memory_factor"}:
             raise web.HTTPBadRequest(text='expected an object with "key" and "memory_factor", both optional')
         key = document.get("key")
-        if key is not None and not (isinstance(key, str) and len(key) <= KEY_LENGTH_MAX):
+        if key is not None and not (isinstance(key, str) and len(key) <= KEY_LENGTH_MAX and _is_text(key)):
             raise web.HTTPBadRequest(text=f"key must be a string of at most {KEY_LENGTH_MAX} characters")
         factor = document.get("memory_factor", 1.0)
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor <= MEMORY_FACTOR_MAX:
             raise web.HTTPBadRequest(text=f"memory_factor must be a number from 0 to {MEMORY_FACTOR_MAX:.0f}")
         return self._shape.draw(key=key, memory_factor=factor)
+
+
+def _is_text(key: str) -> bool:
+    # JSON may hold halves of surrogate pairs, which are no characters and have no bytes.
+    return not any("\ud800" <= character <= "\udfff" for character in key)
