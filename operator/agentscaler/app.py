@@ -125,9 +125,11 @@ class Operator:
 
     async def _begin(self) -> None:
         """Everything that has to hold before the first tick."""
+        if lacking := self._collector.lacking():
+            logger.error("not ready", extra={"mend": lacking})
         await self._resync.first()
-        if lacking := await permissions.require(self._api, self._settings.namespaces, self._lease):
-            raise CannotStart(lacking)
+        if denied := await permissions.require(self._api, self._settings.namespaces, self._lease):
+            raise CannotStart(denied)
 
     def _elections(self, configuration: client.Configuration) -> Election | None:
         if self._lease is None:
@@ -169,7 +171,7 @@ class Operator:
             tick_seconds=self._settings.tick_seconds,
             resync_seconds=self._settings.resync_seconds,
             tried_at=lambda: self._resync.tried_at,
-            unready=lambda: self._resync.failure or self._watch.missing,
+            unready=lambda: self._resync.failure or self._watch.missing or self._collector.lacking(),
             standing_by=lambda: not self._leadership.is_held,
         )
         server = web.AppRunner(health.application(self._telemetry, probes, self._records), access_log=None)

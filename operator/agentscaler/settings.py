@@ -27,7 +27,7 @@ class OperatorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
-    prometheus: Annotated[dict[str, Server], Field(min_length=1)]
+    prometheus: dict[str, Server] = Field(default_factory=dict)
     """Prometheus servers by the name that `spec.prometheus` uses; no other is ever asked."""
     default_server: str = ""
     """Server of objects that name none. Default: the one called `default`, else the only one."""
@@ -65,7 +65,7 @@ class OperatorSettings(BaseModel):
     def _servers(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError("write a mapping of names to servers: {default: {url: http://prometheus:9090}}")  # noqa: TRY004 (pydantic collects ValueErrors)
-        return {str(name): _server(str(name), given) for name, given in value.items()}
+        return {str(name): _server(str(name), {} if given is None else given) for name, given in value.items()}
 
     @field_validator("namespaces", mode="before")
     @classmethod
@@ -76,7 +76,7 @@ class OperatorSettings(BaseModel):
     @model_validator(mode="after")
     def _default_is_there(self) -> OperatorSettings:
         if self.default_server and self.default_server not in self.prometheus:
-            known = ", ".join(sorted(self.prometheus))
+            known = ", ".join(sorted(self.prometheus)) or "the servers that you write there"
             raise ValueError(f"defaultServer {self.default_server!r} is not under prometheus: name one of {known}")
         return self
 
@@ -101,12 +101,10 @@ def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, An
         SettingsError: A field is wrong or unknown, or the file cannot be read.
     """
     merged = _from_file(config)
-    servers = merged.pop("prometheus", {})
+    servers = merged.pop("prometheus", None) or {}
     for source in (_from_environment(environ), {key: value for key, value in flags.items() if value is not None}):
         servers = _merged_servers(servers, source.pop("prometheus", {}))
         merged.update(source)
-    if not servers:
-        raise SettingsError("prometheus: no server is configured: use --prometheus default=http://prometheus:9090")
     try:
         return OperatorSettings.model_validate({**merged, "prometheus": servers})
     except ValidationError as error:
@@ -118,13 +116,21 @@ def _from_file(config: Path | None) -> dict[str, Any]:
         return {}
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
         raise SettingsError(f"{config}: {error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        # Not the error's own text: it quotes the line, and that may hold a secret.
+        raise SettingsError(f"{config}{_place(error)}: this is not YAML") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"{config}: write a mapping of settings, such as `tickSeconds: 5`")
     return {to_snake(str(key)): value for key, value in content.items()}
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -6,105 +6,19 @@ A real Prometheus is killed and brought back; what it cannot be made to do on de
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.observation import Health, Observation, SignalName
+from agentscaler.core.observation import Health, SignalName
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.signals.collector import Collector
 from agentscaler.signals.plan import MOST_QUERIES
 from e2e.harness.prometheus import Prometheus
+from tests.component.signals_fake import UID, Clock, Fake, answering, assert_unknown, once, seen_by
 from tests.component.signals_stage import NOW, Stage, collector, request, server
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-UID = "agents/researcher"
-
-
-class Clock:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-class Fake:
-    """Answers queries as a test says, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.handler: Handler = answering()
-        self.seen: list[tuple[web.Request, dict[str, str]]] = []
-        self.url = ""
-
-    async def handle(self, asked: web.Request) -> web.StreamResponse:
-        form = {key: str(value) for key, value in (await asked.post()).items()}
-        self.seen.append((asked, form))
-        return await self.handler(asked)
-
-
-def envelope(**fields: Any) -> dict[str, Any]:
-    row = {
-        "metric": {"namespace": "agents", "obj": "researcher", "signal": "inFlight"},
-        "value": [NOW, "5"],
-    }
-    times = [
-        {"metric": {**row["metric"], "signal": name}, "value": [NOW, str(NOW)]}  # type: ignore[dict-item]  # both rows are dicts
-        for name in ("newest", "oldest")
-    ]
-    return {"status": "success", "data": {"resultType": "vector", "result": [row, *times]}, **fields}
-
-
-def answering(
-    status: int = 200, text: str | None = None, headers: dict[str, str] | None = None, **fields: Any
-) -> Handler:
-    async def handler(_: web.Request) -> web.StreamResponse:
-        body = json.dumps(envelope(**fields)) if text is None else text
-        return web.Response(status=status, text=body, headers=headers, content_type="application/json")
-
-    return handler
-
-
-@pytest_asyncio.fixture
-async def fake() -> AsyncIterator[Fake]:
-    server_ = Fake()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", server_.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server_.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield server_
-    await runner.cleanup()
-
-
-async def seen_by(signals: Collector) -> Observation:
-    return (await signals.collect([request()], NOW))[UID]
-
-
-async def once(fake: Fake, handler: Handler, **fields: object) -> Observation:
-    fake.handler = handler
-    signals = collector(fake.url, **fields)
-    observation = await seen_by(signals)
-    await signals.close()
-    return observation
-
-
-def assert_unknown(observation: Observation, reason: Reason) -> None:
-    assert {signal.health for signal in observation.signals.values()} == {Health.ERROR}
-    assert [got for got, _ in observation.problems] == [reason]
-    assert all(observation.value(name) is None for name in SignalName)
 
 
 async def test_the_fake_server_is_believed_when_it_answers_well(fake: Fake) -> None:
@@ -126,6 +40,7 @@ async def test_queries_are_posted_in_the_body_with_one_time_and_a_time_out(fake:
     [
         (400, '{"status":"error","errorType":"bad_data","error":"parse error"}', Reason.QUERY_REFUSED),
         (401, "", Reason.QUERY_REFUSED),
+        (403, "", Reason.QUERY_REFUSED),
         (404, "not found", Reason.QUERY_REFUSED),
         (422, '{"status":"error","errorType":"execution","error":"too many samples"}', Reason.QUERY_REFUSED),
         (500, "oops", Reason.QUERY_FAILED),
@@ -265,73 +180,6 @@ async def test_a_server_that_asks_for_a_pause_gets_it(fake: Fake) -> None:
     fake.handler = answering()
     assert (await seen_by(signals)).value(SignalName.IN_FLIGHT) == 5
     await signals.close()
-
-
-async def test_secrets_are_read_for_each_call_and_follow_no_redirect(fake: Fake, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("one\n")
-    signals = collector(fake.url, bearer_token_file=str(token))
-    await seen_by(signals)
-    token.write_text("two\n")
-    await seen_by(signals)
-    assert [asked.headers["Authorization"] for asked, _ in (fake.seen[0], fake.seen[-1])] == [
-        "Bearer one",
-        "Bearer two",
-    ]
-    token.unlink()
-    observation = await seen_by(signals)
-    assert_unknown(observation, Reason.QUERY_FAILED)
-    assert "cannot read the secret file" in observation.problems[0][1]
-    fake.handler = answering(302, headers={"Location": f"{fake.url}/elsewhere"})
-    token.write_text("three")
-    await once(fake, fake.handler, bearer_token_file=str(token))
-    assert all("elsewhere" not in asked.path for asked, _ in fake.seen)
-    await signals.close()
-
-
-async def test_a_password_is_sent_as_basic_authorization(fake: Fake, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("secret")
-    await once(fake, answering(), username="me", password_file=str(tmp_path / "password"))
-    assert fake.seen[0][0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
-
-
-def certificate(directory: Path, name: str, issuer: str | None) -> None:
-    """A key and a certificate for 127.0.0.1, signed by the issuer or by itself."""
-    signed = ["-CA", str(directory / f"{issuer}.pem"), "-CAkey", str(directory / f"{issuer}.key")] if issuer else []
-    extensions = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem"),
-         *extensions, *signed],
-        check=True, capture_output=True,
-    )  # fmt: skip
-
-
-async def test_certificates_are_checked_both_ways(tmp_path: Path) -> None:
-    for name, issuer in (("ca", None), ("server", "ca"), ("client", "ca")):
-        certificate(tmp_path, name, issuer)
-    files = {name: str(tmp_path / name) for name in ("ca.pem", "client.pem", "client.key")}
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files["ca.pem"])
-    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
-    context.verify_mode = ssl.CERT_REQUIRED
-    fake = Fake()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", fake.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    fake.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    both = {"ca_file": files["ca.pem"], "cert_file": files["client.pem"], "key_file": files["client.key"]}
-    try:
-        assert (await once(fake, answering(), **both)).value(SignalName.IN_FLIGHT) == 5
-        for lacking in ("ca_file", "cert_file"):
-            fields = {name: value for name, value in both.items() if name != lacking}
-            fields = fields if lacking == "ca_file" else {"ca_file": both["ca_file"]}
-            assert_unknown(await once(fake, answering(), **fields), Reason.QUERY_FAILED)
-        missing = await once(fake, answering(), ca_file=str(tmp_path / "nowhere.pem"))
-        assert "nowhere.pem" in missing.problems[0][1]
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_server_that_nobody_configured_is_a_problem_of_its_object_only(fake: Fake) -> None:

@@ -67,9 +67,8 @@ def test_with_several_servers_and_no_default_none_is_guessed() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ["prometheus", "--prometheus default=http"]),
         ("- a", ["mapping", "tickSeconds"]),
-        ("a: [", ["operator.yaml"]),
+        ("a: [", ["operator.yaml, line 1, column 5", "not YAML"]),
         ("tickSeconds: 0.5\nprometheus: {a: {url: http://a:1}}", ["tickSeconds", "greater than or equal to 1"]),
         ("tickSecond: 5\nprometheus: {a: {url: http://a:1}}", ["tickSecond", "correct its name"]),
         ("prometheus: {a: {url: a:1}}", ["prometheus", "a", "http://host:port"]),
@@ -84,6 +83,36 @@ def test_a_wrong_setting_is_named_with_its_mend(tmp_path: Path, text: str, words
     with pytest.raises(SettingsError) as refused:
         load(written(tmp_path, text), {}, {})
     assert [word for word in words if word not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("text", ["", "prometheus:", "prometheus: {}", "tickSeconds: 5"])
+def test_no_server_at_all_is_no_reason_to_end(tmp_path: Path, text: str) -> None:
+    assert load(written(tmp_path, text), {}, {}).servers == {}
+
+
+@pytest.mark.parametrize("text", ["main: {}", "main:", "main: {url: ''}", "main: {url: null, caFile: /a}"])
+def test_a_server_whose_url_is_missing_is_no_reason_to_end(tmp_path: Path, text: str) -> None:
+    assert load(written(tmp_path, f"prometheus: {{{text}}}"), {}, {}).servers["default"].url == ""
+
+
+def test_a_secret_in_a_file_that_is_broken_is_not_told(tmp_path: Path) -> None:
+    broken = "prometheus:\n  main: {url: http://a:1, headers: {X-Key: s3cret}\n  x"
+    with pytest.raises(SettingsError, match="line 3") as refused:
+        load(written(tmp_path, broken), {}, {})
+    assert "s3cret" not in str(refused.value)
+
+
+def test_headers_out_of_files_are_read_from_the_settings(tmp_path: Path) -> None:
+    files = "headerFiles: {X-Api-Key: /secrets/key}, usernameFile: /u, passwordFile: /p"
+    text = f"prometheus: {{main: {{url: http://a:1, {files}}}}}"
+    main = load(written(tmp_path, text), {}, {}).prometheus["main"]
+    assert (main.header_files, main.username_file, main.password_file) == ((("X-Api-Key", "/secrets/key"),), "/u", "/p")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a" * 254])
+def test_a_lease_has_a_name_that_the_api_server_takes(name: str) -> None:
+    with pytest.raises(SettingsError, match="leaseName"):
+        load(None, {"AGENTSCALER_LEASE_NAME": name}, SERVER)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ from agentscaler.signals.servers import Server
         ({"bearer_token_file": "a", "username": "b", "password_file": "c"}, "exclude each other"),
         ({"username": "b"}, "belong together"),
         ({"key_file": "k"}, "key_file needs cert_file"),
+        ({"password_file": "c"}, "belong together"),
+        ({"username": "a", "username_file": "b", "password_file": "c"}, "username and username_file exclude"),
+        ({"headers": (("X Y", "secret"),)}, "header 'X Y' or its value is not valid"),
+        ({"headers": (("X-Key", "secret\nsecret"),)}, "header 'X-Key' or its value is not valid"),
+        ({"header_files": (("X:Y", "f"),)}, "'X:Y' is not the name of a header"),
+        ({"headers": (("X-Key", "secret"),), "header_files": (("x-key", "f"),)}, "header x-key is given twice"),
+        ({"headers": (("Authorization", "secret"),), "bearer_token_file": "f"}, "credentials exclude each other"),
     ],
 )
 def test_a_wrong_server_is_refused_with_field_and_mend(fields: dict[str, Any], words: str) -> None:

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     PODS_NOT_COMING = "PodsNotComing"
     STABLE = "Stable"
     PROGRESSING = "Progressing"
+    INTERNAL_ERROR = "InternalError"
     # delivery
     REPORTED = "Reported"
     WAITING_FOR_REPORT = "WaitingForReport"
@@ -71,6 +72,7 @@ class Reason(StrEnum):
     QUERY_FAILED = "QueryFailed"
     QUERY_REFUSED = "QueryRefused"
     UNKNOWN_PROMETHEUS = "UnknownPrometheus"
+    SERVER_NOT_CONFIGURED = "ServerNotConfigured"
     TOO_MANY_QUERIES = "TooManyQueries"
     TARGETS_DOWN = "TargetsDown"
     DUPLICATE_SCRAPE = "DuplicateScrape"

@@ -25,6 +25,9 @@ GONE_SECONDS: Final = 900.0
 """An object that was not asked for during this time takes part in no query; the longest interval is 300 s."""
 HISTORY_TIMEOUT_FACTOR: Final = 4.0
 """Range queries are asked once after a start; together they may take this many times longer than a tick's."""
+NO_SERVER: Final = (
+    "no Prometheus server is configured: the administrator has to set prometheus.default.url in the operator's settings"
+)
 
 
 class _Group:
@@ -91,6 +94,12 @@ class Collector:
     def seconds(self) -> float:
         """Time spent in queries since the start, concurrent ones added up."""
         return sum(endpoint.usage.seconds for endpoint in self._endpoints.values())
+
+    def lacking(self) -> str:
+        """What the administrator has to set before all servers can be asked; empty when nothing is."""
+        if not self._endpoints:
+            return NO_SERVER
+        return "; ".join(dict.fromkeys(problem for each in self._endpoints.values() if (problem := each.lacking())))
 
     async def collect(self, requests: Sequence[SignalRequest], now: float) -> dict[str, Observation]:
         """One observation for each object.
@@ -206,8 +215,10 @@ class Collector:
             if request.server in self._endpoints:
                 error = UnknownServer(f"there is no preset for framework {request.preset!r}")
             else:
-                names = ", ".join(sorted(self._endpoints)) or "none is configured"
-                error = UnknownServer(f"no server named {request.server!r} is configured; choose one of: {names}")
+                names = ", ".join(sorted(self._endpoints))
+                error = UnknownServer(
+                    f"no server named {request.server!r} is configured; choose one of: {names}" if names else NO_SERVER
+                )
             signal = Signal(None, Health.ERROR, None, str(error))
             unknown[request.uid] = Observation(
                 now, dict.fromkeys(SignalName, signal), problems=((error.reason.value, str(error)),)

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from agentscaler.signals.errors import QueryError, TimedOut
+from agentscaler.signals.credentials import lacking
+from agentscaler.signals.errors import NotConfigured, QueryError, TimedOut
 from agentscaler.signals.prometheus import Answer, PrometheusClient
 from agentscaler.signals.servers import Server
 
@@ -74,6 +75,11 @@ class Endpoint:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"prometheus-{server.name}")
         self._local = threading.local()
         self._clients: list[PrometheusClient] = []
+        self._lacking = ""
+
+    def lacking(self) -> str:
+        """What has to be set before the server can be asked; empty when nothing is."""
+        return lacking(self.server)
 
     async def ask(
         self, calls: Sequence[tuple[str, Call]], timeout_seconds: float | None = None
@@ -84,6 +90,8 @@ class Endpoint:
             calls: (text of the query, how to ask it).
             timeout_seconds: For the whole batch; the server's own by default.
         """
+        if self._is_lacking():
+            return [NotConfigured(self._lacking)] * len(calls)
         start = self._clock()
         deadline = start + (self.server.timeout_seconds if timeout_seconds is None else timeout_seconds)
         if self._down is not None:
@@ -156,6 +164,16 @@ class Endpoint:
     def _pausing(self, text: str, now: float) -> bool:
         failing = self._failing.get(text)
         return failing is not None and now < failing.until
+
+    def _is_lacking(self) -> bool:
+        """Whether something has to be set before the server can be asked; a change of it is logged."""
+        problem = self.lacking()
+        if problem and problem != self._lacking:
+            _logger.error("Prometheus server %s cannot be asked: %s", self.server.name, problem)
+        elif self._lacking and not problem:
+            _logger.info("Prometheus server %s can be asked now", self.server.name)
+        self._lacking = problem
+        return bool(problem)
 
     def _went_down(self, error: QueryError, now: float) -> None:
         self._down = Backoff(error, now + FIRST_PAUSE_SECONDS)

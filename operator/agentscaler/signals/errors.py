@@ -15,7 +15,13 @@ class QueryError(Exception):
 
 
 class Unreachable(QueryError):  # noqa: N818 (the names say what happened, as in httpx)
-    """No connection, or it broke: refused, reset, TLS, name resolution, or a secret file that cannot be read."""
+    """No connection, or it broke: refused, reset, TLS, name resolution."""
+
+
+class NotConfigured(QueryError):  # noqa: N818 (see Unreachable)
+    """Not asked: the administrator has not said how, or a file of the server is missing. No secret is in the text."""
+
+    reason = Reason.SERVER_NOT_CONFIGURED
 
 
 class TimedOut(QueryError):  # noqa: N818 (see Unreachable)

@@ -7,15 +7,14 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import requests
 from prometheus_api_client import PrometheusConnect
-from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from agentscaler.signals.credentials import Credentials, Version, tls_version
 from agentscaler.signals.errors import (
     Garbage,
     Refused,
@@ -53,22 +52,6 @@ class Answer:
         return "the server says isPartial" if self.is_partial else ""
 
 
-class Credentials(AuthBase):
-    """Reads the token or password file for each request: projected tokens rotate."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """The request with its Authorization header; Unreachable when a secret file cannot be read."""
-        server = self._server
-        if server.bearer_token_file:
-            request.headers["Authorization"] = f"Bearer {_secret(server.bearer_token_file)}"
-        elif server.username and server.password_file:
-            HTTPBasicAuth(server.username, _secret(server.password_file))(request)
-        return request
-
-
 class PrometheusClient(PrometheusConnect):  # type: ignore[misc]  # the library is untyped in parts
     """One server. Not for use by two threads at once.
 
@@ -92,6 +75,7 @@ class PrometheusClient(PrometheusConnect):  # type: ignore[misc]  # the library 
             method="POST",
         )
         self._server = server
+        self._tls_version: Version = ()
 
     def instant(self, promql: str, at: float, timeout_seconds: float | None = None) -> Answer:
         """Evaluate at one time.
@@ -116,6 +100,7 @@ class PrometheusClient(PrometheusConnect):  # type: ignore[misc]  # the library 
     def _ask(self, path: str, form: Mapping[str, str], timeout_seconds: float | None, result_type: str) -> Answer:
         limit_seconds = self._server.timeout_seconds if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + limit_seconds
+        self._renew()
         try:
             with self._session.post(
                 f"{self.url}/api/v1/{path}",
@@ -132,16 +117,20 @@ class PrometheusClient(PrometheusConnect):  # type: ignore[misc]  # the library 
             raise TimedOut(f"no answer within {self._server.timeout_seconds:g} s") from error
         except (requests.RequestException, HTTPError) as error:
             raise Unreachable(_cause(error)) from error
-        except (OSError, ValueError) as error:  # a certificate file, or a secret that no header can carry
-            raise Unreachable(f"cannot send the query: {error}") from error
+        except OSError as error:  # a certificate file
+            raise Unreachable(
+                f"cannot send the query: {error.strerror or 'a file of the server is missing'}"
+            ) from error
+        except ValueError:  # its text may hold the header that cannot be sent
+            raise Unreachable("cannot send the query: a header or parameter of the server is not valid") from None
         return _answer(body, result_type)
 
-
-def _secret(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unreachable(f"cannot read the secret file {path}") from error
+    def _renew(self) -> None:
+        """Make connections anew when certificates have changed: they are read with each new one only."""
+        version = tls_version(self._server)
+        if version != self._tls_version:
+            self._session.close()
+            self._tls_version = version
 
 
 def _read(response: requests.Response, limit_bytes: int, deadline: float) -> bytes:
@@ -169,7 +158,8 @@ def _check_status(response: requests.Response, body: bytes) -> None:
             raise TimedOut(f"answered {status}: the query took too long")
         raise ServerError(f"answered {status}")
     if status >= 400:
-        raise Refused(f"answered {status}: {said}", status)
+        mend = ": check the server's credentials in the operator's settings" if status in {401, 403} else ""
+        raise Refused(f"answered {status}: {said}{mend}", status)
     raise Garbage(f"answered {status}: write the address it redirects to as the server's url")
 
 
