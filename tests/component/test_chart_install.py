@@ -1,0 +1,297 @@
+"""The chart on a real API server, by both versions of Helm: it comes, changes, goes back and goes; or nothing is."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agentscaler.api import crd
+from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, PODS
+from e2e.harness.cluster import ControlPlane
+from e2e.harness.process import wait_until
+from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError, Json
+
+PATIENCE_SECONDS = 90.0
+WAIT = ("--wait", "--timeout", "90s")
+CRD = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.NAME}"
+MADE = "serviceaccounts,configmaps,roles,rolebindings,services,deployments,secrets"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[ControlPlane]:
+    """A cluster without the CRD, whose pods have ServiceAccounts and tokens as anywhere else."""
+    with ControlPlane(pod_startup_seconds=0, service_account_admission=True) as control_plane:
+        yield control_plane
+
+
+@pytest.fixture
+def clean(bare: ControlPlane) -> Iterator[ControlPlane]:
+    yield bare
+    kinds = "clusterroles,clusterrolebindings,crds"
+    bare.kubectl("delete", kinds, "--selector=app.kubernetes.io/part-of=agentscaler", "--ignore-not-found")
+    bare.kubectl("delete", "crds", crd.NAME, "--ignore-not-found")
+
+
+@pytest.fixture(params=VERSIONS)
+def helm(request: pytest.FixtureRequest, clean: ControlPlane, tmp_path: Path) -> Helm:
+    return Helm(request.param, tmp_path, clean.kubeconfig)
+
+
+@pytest.fixture
+def helm4(clean: ControlPlane, tmp_path: Path) -> Helm:
+    return Helm("helm", tmp_path, clean.kubeconfig)
+
+
+@pytest.fixture
+def space(bare: ControlPlane) -> Callable[[], str]:
+    """Makes namespaces that take pods of the standard `restricted` only."""
+
+    def make() -> str:
+        name = f"space-{next(_numbers)}"
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        bare.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        wait_until(lambda: bare.request("GET", account).ok, PATIENCE_SECONDS, "the default ServiceAccount")
+        return name
+
+    return make
+
+
+def made_in(cluster: ControlPlane, namespace: str) -> list[str]:
+    """All that a release could have left in a namespace."""
+    names = cluster.kubectl("get", MADE, "--namespace", namespace, "--output=name").stdout.split()
+    return [name for name in names if name not in {"serviceaccount/default", "configmap/kube-root-ca.crt"}]
+
+
+def agent(namespace: str) -> Json:
+    container = {"name": "agent", "image": "agent:1"}
+    return {
+        "apiVersion": crd.API_VERSION,
+        "kind": crd.KIND,
+        "metadata": {"name": "researcher", "namespace": namespace},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def older() -> Json:
+    """The CRD of a version that did not know `spec.paused` yet."""
+    manifest = crd.render()
+    del manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["paused"]
+    return manifest
+
+
+def knows_paused(cluster: ControlPlane) -> bool:
+    schema = cluster.get(CRD)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return "paused" in schema["properties"]["spec"]["properties"]
+
+
+def config(cluster: ControlPlane, namespace: str) -> str:
+    data = cluster.get(CONFIG_MAPS.path(namespace, RELEASE))["data"]
+    return str(data["operator.yaml"])
+
+
+def restarts(cluster: ControlPlane, namespace: str) -> int:
+    """How often the pods of the operator were replaced."""
+    annotations = cluster.get(DEPLOYMENTS.path(namespace, RELEASE))["metadata"]["annotations"]
+    return int(annotations["deployment.kubernetes.io/revision"]) - 1
+
+
+def test_it_comes_changes_goes_back_and_goes(helm: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+    namespace, at = space(), ("--namespace",)
+    said = helm.install(*WAIT, namespace=namespace)
+    assert f"helm test {RELEASE}" in said
+    assert "No Prometheus server" not in said
+    assert clean.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 1
+    clean.apply(agent(namespace))
+    before = clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
+
+    upgrade = ("upgrade", RELEASE, str(CHART), *at, namespace, *WAIT)
+    helm(*upgrade, "--reuse-values", "--set", "podMonitor.enabled=false")
+    assert restarts(clean, namespace) == 0
+    said = helm(*upgrade, values={"settings": {"tickSeconds": 2}})
+    assert "No Prometheus server is configured" in said
+    assert "tickSeconds: 2" in config(clean, namespace)
+    assert restarts(clean, namespace) == 1
+    helm("rollback", RELEASE, "1", *at, namespace, *WAIT)
+    assert "tickSeconds: 5" in config(clean, namespace)
+    assert "http://prometheus:9090" in config(clean, namespace)
+    assert restarts(clean, namespace) == 2
+
+    helm("uninstall", RELEASE, *at, namespace, *WAIT)
+    wait_until(lambda: made_in(clean, namespace) == [], PATIENCE_SECONDS, "the end of the release")
+    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+    helm.install(*WAIT, namespace=namespace)
+    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+    helm("uninstall", RELEASE, *at, namespace)
+
+
+def test_several_replicas_and_every_volume_come_up(helm4: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+    namespace = space()
+    secret = {"secret": "absent", "key": "token"}
+    server = {"url": "https://prometheus", "bearerToken": secret, "secretHeaders": {"X-Api-Key": secret}}
+    values = {
+        "replicas": 2,
+        "prometheus": {"main": server},
+        "dashboard": {"enabled": True},
+        "networkPolicy": {"enabled": True},
+    }
+    helm4.install(*WAIT, namespace=namespace, values=values)
+    assert clean.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 2
+    budget = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/{RELEASE}"
+    wait_until(lambda: clean.get(budget)["status"].get("disruptionsAllowed") == 1, PATIENCE_SECONDS, "the budget")
+    assert clean.request("GET", f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/{RELEASE}").ok
+
+
+def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+    namespace = space()
+    helm.install(*WAIT, namespace=namespace)
+    path = PODS.path(namespace, f"{RELEASE}-test")
+
+    def end(phase: str) -> None:
+        """What a kubelet would do; kwok ends no pods but those of Jobs."""
+        wait_until(lambda: clean.request("GET", path).ok, PATIENCE_SECONDS, "the pod of the test")
+        body = {"status": {"phase": phase}}
+        clean.request("PATCH", f"{path}/status", body, "application/merge-patch+json").raise_for_status()
+
+    with ThreadPoolExecutor(1) as thread:
+        ask = partial(helm, "test", RELEASE, "--namespace", namespace, "--timeout", "60s")
+        asking = thread.submit(ask)
+        end("Succeeded")
+        assert "Succeeded" in asking.result()
+        asking = thread.submit(ask)
+        end("Failed")
+        with pytest.raises(HelmError, match="failed"):
+            asking.result()
+
+
+def test_a_crd_that_was_kept_is_taken_over_by_another_release_on_demand_only(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    first, second = space(), space()
+    helm.install(namespace=first)
+    helm("uninstall", RELEASE, "--namespace", first)
+    with pytest.raises(HelmError) as refused:
+        helm.install(namespace=second, release="second")
+    for words in ("CustomResourceDefinition", crd.NAME, "ownership", RELEASE):
+        assert words in str(refused.value)
+    assert made_in(clean, second) == []
+    helm.install("--take-ownership", namespace=second, release="second")
+    assert clean.get(CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == "second"
+
+
+def test_a_second_operator_of_the_same_scope_is_refused(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    first, second, agents, others = space(), space(), space(), space()
+    helm.install(namespace=first)
+    with pytest.raises(HelmError) as refused:
+        helm.install(namespace=second, release="second", values={"crds": {"install": False}})
+    for words in ("ClusterRole", "agentscaler-operator", "ownership"):
+        assert words in str(refused.value)
+    assert made_in(clean, second) == []
+    helm("uninstall", RELEASE, "--namespace", first)
+
+    helm.install(namespace=first, values={"namespaces": [agents]})
+    install = partial(helm.install, namespace=second, release="second")
+    with pytest.raises(HelmError) as refused:
+        install(values={"namespaces": [others, agents], "crds": {"install": False}})
+    for words in ("Role", "agentscaler-operator", agents, "ownership"):
+        assert words in str(refused.value)
+    assert made_in(clean, second) + made_in(clean, others) == []
+    install(values={"namespaces": [others], "crds": {"install": False}})
+
+
+def test_a_crd_of_an_older_version_is_named_and_upgraded_on_demand(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    namespace = space()
+    clean.apply(older())
+    with pytest.raises(HelmError) as refused:
+        helm.install(namespace=namespace)
+    for words in ("CustomResourceDefinition", crd.NAME, "app.kubernetes.io/managed-by"):
+        assert words in str(refused.value)
+    assert made_in(clean, namespace) == []
+    assert not knows_paused(clean)
+    # Helm 4 applies as kubectl does, and so asks once more before it takes fields from kubectl.
+    force = ("--force-conflicts",) if helm.version == "helm" else ()
+    helm.install("--take-ownership", *force, namespace=namespace)
+    assert knows_paused(clean)
+
+
+def test_an_upgrade_upgrades_the_crd_and_leaves_the_objects(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str], tmp_path: Path
+) -> None:
+    namespace, old = space(), tmp_path / "old"
+    shutil.copytree(CHART, old)
+    (old / "files" / "crd.yaml").write_text(yaml.safe_dump(older()))
+    helm("install", RELEASE, str(old), "--namespace", namespace, *WAIT)
+    assert not knows_paused(clean)
+    clean.apply(agent(namespace))
+    before = clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
+    helm("upgrade", RELEASE, str(CHART), "--namespace", namespace, *WAIT)
+    assert knows_paused(clean)
+    helm("rollback", RELEASE, "1", "--namespace", namespace, *WAIT)
+    assert not knows_paused(clean)
+    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+
+
+def test_what_does_not_come_up_is_taken_back_on_demand(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    namespace = space()
+    flag = "--rollback-on-failure" if helm.version == "helm" else "--atomic"
+    with pytest.raises(HelmError):
+        helm.install(flag, "--timeout", "3s", namespace=namespace, values={"nodeSelector": {"no": "such"}})
+    wait_until(lambda: made_in(clean, namespace) == [], PATIENCE_SECONDS, "the end of the release")
+
+
+def test_a_namespace_that_is_not_there_is_named_before_anything_is_made(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    namespace, agents = space(), space()
+    with pytest.raises(HelmError, match="there is no namespace nowhere: create it, or take it out of the list"):
+        helm.install(namespace=namespace, values={"namespaces": [agents, "nowhere"]})
+    assert made_in(clean, namespace) + made_in(clean, agents) == []
+    assert clean.request("GET", CRD).status_code == 404
+
+
+def test_who_has_no_rights_in_a_namespace_installs_nothing_there(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str], tmp_path: Path
+) -> None:
+    namespace, foreign = space(), space()
+    api = "rbac.authorization.k8s.io"
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "installer", "namespace": namespace},
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "admin"},
+        "subjects": [subject],
+    }
+    clean.apply(binding)
+    before = made_in(clean, namespace)
+    limited = Helm(helm.version, tmp_path, clean.user_kubeconfig(namespace, "default"))
+    with pytest.raises(HelmError) as refused:
+        limited.install(namespace=namespace, values={"namespaces": [namespace, foreign], "crds": {"install": False}})
+    for words in (foreign, "forbidden"):
+        assert words in str(refused.value)
+    assert made_in(clean, namespace) == before
+    assert made_in(clean, foreign) == []
+
+
+def test_monitors_without_the_prometheus_operator_are_refused_before_anything_is_made(
+    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+) -> None:
+    namespace = space()
+    with pytest.raises(HelmError, match='no matches for kind "PodMonitor"'):
+        helm.install(namespace=namespace, values={"podMonitor": {"enabled": True}})
+    assert made_in(clean, namespace) == []
+    assert clean.request("GET", CRD).status_code == 404
