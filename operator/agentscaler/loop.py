@@ -119,7 +119,8 @@ class Loop:
         """
         everyone = self._store.snapshot()
         self._forget({record.uid for record in everyone})
-        chosen = [watched for record in everyone if (watched := self._look(record, now)) is not None]
+        phases = schedule.phases(record.namespace for record in everyone)
+        chosen = [watched for record in everyone if (watched := self._look(record, phases, now)) is not None]
         self._telemetry.counted(
             valid=sum(record.spec is not None for record in everyone),
             invalid=sum(record.spec is None for record in everyone),
@@ -145,13 +146,14 @@ class Loop:
         await asyncio.wait([w.task for w in chosen if w.task is not None], timeout=self._tick_seconds)
         self._report(chosen, observations, lives, now)
 
-    def _look(self, record: Record, now: float) -> Watched | None:
+    def _look(self, record: Record, phases: Mapping[str, float], now: float) -> Watched | None:
         """The object, if this tick has to look at it."""
         if record.deleting:
             return None
         watched = self._watched.setdefault(record.uid, Watched(record))
         if watched.task is not None and not watched.task.done():
             return None
+        watched.due.phase = phases[record.namespace]
         changed = watched.take(record)
         watched.fresh = changed or watched.due.is_now(now, self._tick_seconds)
         watched.followed = watched.waits and now - watched.waits_since < FOLLOWED_SECONDS

@@ -49,7 +49,7 @@ class Watched:
     memory: Memory | None = None
     """None until it has been recalled."""
     decision: Decision | None = None
-    due: Due = field(init=False)
+    due: Due = field(default_factory=Due)
     fresh: bool = False
     """Whether this tick decides on it."""
     waits: bool = False
@@ -63,9 +63,6 @@ class Watched:
     """It waits, and not for so long that its own pace is enough."""
     task: asyncio.Task[None] | None = None
     _generation: int = -1
-
-    def __post_init__(self) -> None:
-        self.due = Due(self.record.namespace)
 
     @property
     def interval_seconds(self) -> int:

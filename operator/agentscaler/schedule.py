@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Final
-from zlib import crc32
 
 SAMPLE_LAG_SECONDS: Final = 0.5
 """From the time of a sample until it can be read."""
@@ -19,13 +19,14 @@ _LEAST_GAIN_SECONDS: Final = 1.0
 class Due:
     """The rhythm of one object.
 
-    Groups (namespaces) are spread over the interval, and objects of one group and interval fall into the same ticks: a
-    tick asks Prometheus only for the groups that are due.
+    Objects of one namespace and interval fall into the same ticks, since a tick asks Prometheus only for the namespaces
+    that are due.
     """
 
-    group: str
     at: float = 0.0
     """Unix seconds."""
+    phase: float = 0.0
+    """Where in its interval it is due: a share of it, out of `phases`."""
     _follows_samples: bool = False
 
     def is_now(self, now: float, tick_seconds: float) -> bool:
@@ -53,12 +54,30 @@ class Due:
             self.at = self._next(now, interval_seconds, tick_seconds)
 
     def _next(self, now: float, interval_seconds: float, tick_seconds: float) -> float:
-        """The group's next time after this tick, on a grid that neither a pause nor a restart moves."""
+        """The next time after this tick on a grid that neither a pause nor a restart moves."""
         if interval_seconds <= tick_seconds:
             return now  # every tick
-        phase = interval_seconds * (crc32(self.group.encode()) % 1000) / 1000
+        phase = interval_seconds * self.phase
         passed = floor((now + tick_seconds / 2 - phase) / interval_seconds)
         return phase + (passed + 1) * interval_seconds
+
+
+def phases(groups: Iterable[str]) -> dict[str, float]:
+    """Where in their interval groups are due, so that about as many objects fall into each part of it.
+
+    A hash would put half of ten namespaces into one tick out of three. A new object moves the phases a little, and so
+    hardly any object to another tick.
+
+    Args:
+        groups: The group of each object.
+    """
+    sizes = Counter(groups)
+    result: dict[str, float] = {}
+    passed = 0
+    for group, size in sorted(sizes.items()):
+        result[group] = (passed + size / 2) / sizes.total()
+        passed += size
+    return result
 
 
 def best_shift(sampled_at: Sequence[float], now: float, tick_seconds: float) -> float:

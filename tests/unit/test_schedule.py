@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentscaler.schedule import Due, best_shift
+from agentscaler.schedule import Due, best_shift, phases
 
 START = 1_000_000.0
 
@@ -26,21 +26,32 @@ def due_ticks(due: Due, interval: float, ticks: int, tick: float = 5.0) -> list[
 
 @pytest.mark.parametrize("interval", [5, 15, 60])
 def test_an_object_keeps_its_pace(interval: int) -> None:
-    found = due_ticks(Due("uid"), interval, 200)
+    found = due_ticks(Due(phase=0.7), interval, 200)
     assert {b - a for a, b in itertools.pairwise(found[1:])} == {interval // 5}
 
 
-def test_groups_are_spread_over_the_interval() -> None:
-    dues = [Due(f"namespace-{number}") for number in range(900)]
+@pytest.mark.parametrize("sizes", [[100] * 10, [1] * 900, [300, 10, 10, 300, 290], [7] * 3])
+@pytest.mark.parametrize("offset", [0.0, 1.3, 4.9])
+def test_as_many_objects_are_due_in_each_tick(sizes: list[int], offset: float) -> None:
+    groups = [f"namespace-{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    dues = [Due(phase=phases(groups)[group]) for group in groups]
+    ticks: Counter[int] = Counter()
     for due in dues:
-        due.decided(START, 15, None, 5)
-    second = Counter(next(n for n in range(1, 6) if due.is_now(START + n * 5, 5)) for due in dues)
-    assert len(second) >= 3
-    assert max(second.values()) < 400
+        due.decided(START + offset, 15, None, 5)
+        ticks[next(n for n in range(1, 6) if due.is_now(START + offset + n * 5, 5))] += 1
+    assert len(ticks) == 3
+    assert max(ticks.values()) <= len(groups) / 3 + max(sizes)
+
+
+def test_a_new_object_hardly_moves_the_phases() -> None:
+    groups = [f"namespace-{number % 10}" for number in range(1000)]
+    before, after = phases(groups), phases([*groups, "another"])
+    assert phases([]) == {}
+    assert max(abs(before[group] - after[group]) for group in before) < 0.002
 
 
 def test_objects_of_one_group_are_due_together_whenever_they_came() -> None:
-    early, late = Due("agents"), Due("agents")
+    early, late = Due(phase=0.4), Due(phase=0.4)
     early.decided(START, 15, None, 5)
     early.decided(early.at, 15, None, 5)
     late.decided(START + 10, 15, None, 5)
@@ -48,7 +59,7 @@ def test_objects_of_one_group_are_due_together_whenever_they_came() -> None:
 
 
 def test_decisions_move_to_just_behind_the_sample() -> None:
-    due = Due("uid")
+    due = Due(phase=0.7)
     due.decided(START, 15, None, 5)
     due.at = START
     sampled = START - 11
@@ -57,7 +68,7 @@ def test_decisions_move_to_just_behind_the_sample() -> None:
 
 
 def test_decisions_that_follow_the_samples_keep_doing_so() -> None:
-    due = Due("uid")
+    due = Due(phase=0.7)
     due.decided(START, 15, START - 11, 5)
     followed = due.at
     due.decided(followed, 15, followed - 1, 5)
@@ -65,14 +76,14 @@ def test_decisions_that_follow_the_samples_keep_doing_so() -> None:
 
 
 def test_fresh_samples_leave_the_pace_alone() -> None:
-    with_samples, without = Due("uid"), Due("uid")
+    with_samples, without = Due(phase=0.7), Due(phase=0.7)
     with_samples.decided(START, 15, START - 2, 5)
     without.decided(START, 15, None, 5)
     assert with_samples.at == without.at
 
 
 def test_after_a_pause_of_the_process_nothing_is_made_up_for() -> None:
-    due = Due("uid")
+    due = Due(phase=0.7)
     due.decided(START, 15, None, 5)
     late = START + 3600
     due.decided(late, 15, None, 5)
