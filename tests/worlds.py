@@ -11,6 +11,7 @@ from agentscaler.core.decision import Decision
 from agentscaler.core.memory import Learned, Memory, Moments
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.core.policy import (
+    Behavior,
     BreakerPolicy,
     CachePolicy,
     Objectives,
@@ -18,6 +19,7 @@ from agentscaler.core.policy import (
     QuantileObjective,
     Range,
     ReplicaPolicy,
+    ScalingRules,
     WorkerPolicy,
 )
 from agentscaler.core.target import Target
@@ -36,6 +38,7 @@ POLICY = Policy(
         failure_rate_threshold_percent=Range(20, 80, 50), wait_duration_in_open_state_seconds=Range(5, 300, 30)
     ),
 )
+NO_HOLD = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
 TARGET = Target(replicas=2, ready_replicas=2, memory_limit_bytes=1024 * MEBIBYTE)
 SPIKE: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "queue_depth": 16.0, "request_rate_60": 8.0}
 BUSY: dict[str, Any] = {"in_flight": 20.0, "in_flight_max": 5.0, "request_rate_60": 40.0, "request_rate_300": 40.0}
@@ -50,6 +53,11 @@ LEARNED = Learned(
         yy=(150**2 + 190**2 + 230**2) * 10 * MEBIBYTE**2,
     )
 )
+
+
+def without_hold(policy: Policy = POLICY) -> Policy:
+    """The policy with nothing that delays a smaller size."""
+    return replace(policy, replicas=replace(policy.replicas, behavior=NO_HOLD))
 
 
 def observe(now: float = START, **values: float | Health) -> Observation:

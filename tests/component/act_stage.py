@@ -24,6 +24,13 @@ from e2e.harness.cluster import ControlPlane
 EVENTS = Resource("", "v1", "events")
 MEBIBYTE = 2**20
 READS = {"get", "list", "watch"}
+RATES = (
+    SignalName.REQUEST_RATE_60,
+    SignalName.REQUEST_RATE_120,
+    SignalName.REQUEST_RATE_300,
+    SignalName.REQUEST_RATE_600,
+)
+AT_LEAST_TWO = {"replicas": {"min": 2, "max": 20}}
 TEMPLATE: dict[str, Any] = {
     "spec": {"containers": [{"name": "agent", "image": "agent:1", "resources": {"limits": {"memory": "1Gi"}}}]}
 }

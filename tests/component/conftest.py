@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
+from agentscaler.kube.api import KubeApi
+from agentscaler.kube.connection import load_configuration
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.prometheus import Prometheus
+from tests.component.act_stage import Stage
+from tests.component.signals_fake import Fake
+from tests.component.targets_stage import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
@@ -58,3 +64,40 @@ def prometheus() -> Iterator[Prometheus]:
     """A Prometheus without targets; ``backfill()`` gives it series."""
     with Prometheus(scrape_interval_seconds=1) as server:
         yield server
+
+
+@pytest.fixture
+async def stage(cluster: ControlPlane, namespace: str) -> AsyncIterator[Stage]:
+    """A namespace under the act side, tick by tick; modules of test_operator_* have a stage of their own."""
+    stage = Stage(cluster, namespace)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+async def api(cluster: ControlPlane) -> AsyncIterator[KubeApi]:
+    """The operator's own client, as administrator."""
+    api = KubeApi(load_configuration(str(cluster.kubeconfig)))
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def world(cluster: ControlPlane, api: KubeApi, namespace: str) -> World:
+    """A namespace whose objects are made by the test and read by `Targets`."""
+    return World(cluster, api, namespace)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[Fake]:
+    """A server of queries that fails as it is told to."""
+    server_ = Fake()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", server_.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server_.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server_
+    await runner.cleanup()

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from e2e.harness import tools
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import Process, free_port, wait_until
-from e2e.harness.prometheus import Prometheus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from e2e.harness.process import wait_until
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30.0
@@ -187,202 +176,6 @@ def test_the_parts_come_back_with_their_objects_after_being_killed() -> None:
             process.start()
         scale(plane, "default", "agent", 5)
         wait_until(lambda: ready(plane, "default", "agent") == 5, 2 * SECONDS, "5 ready pods")
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "e2e.harness", "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        try:
-            assert parent.stdout is not None
-            directory = Path(parent.stdout.readline().partition("=")[2].strip()).parent
-            children = psutil.Process(parent.pid).children(recursive=True)
-            names = {child.name() for child in children}
-            assert {"etcd", "kube-apiserver", "kube-scheduler", "kwok", "prometheus"} <= names
-            assert directory.exists()
-            directories = [Path(child.cmdline()[-1]) for child in children if child.name() == "sh"]
-            assert directory in directories
-            assert len(directories) == 2
-            parent.send_signal(number)
-            parent.wait(SECONDS)
-        finally:
-            parent.kill()
-    wait_until(lambda: not any(child.is_running() for child in children), SECONDS, "the end of all children")
-    assert not any(path.exists() for path in directories)
-
-
-def test_a_child_dies_with_its_parent_whatever_thread_started_it(tmp_path: Path) -> None:
-    script = """
-import sys, threading, time
-from pathlib import Path
-from e2e.harness.process import Process
-child = Process(["sleep", "60"], Path(sys.argv[1]))
-thread = threading.Thread(target=child.start)
-thread.start()
-thread.join()
-time.sleep(0.3)  # long enough for a death signal that came with the thread's end
-print(child.pid, child.alive, flush=True)
-time.sleep(60)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "log")], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        pid, alive = parent.stdout.readline().split()
-        parent.kill()
-    assert alive == "True"
-    wait_until(lambda: not psutil.pid_exists(int(pid)), SECONDS, "the child's end")
-
-
-def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    process = Process(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"], tmp_path / "log")
-    process.start()
-    wait_until(lambda: "up" in process.tail(), SECONDS, "the trap")
-    process.stop(timeout=0.5)
-    assert not process.alive
-    assert process.returncode == -signal.SIGKILL
-
-
-def test_a_process_that_ended_says_how(tmp_path: Path) -> None:
-    process = Process(["sh", "-c", "echo out of luck; exit 3"], tmp_path / "log")
-    process.start()
-    wait_until(lambda: not process.alive, SECONDS, "the end")
-    with pytest.raises(RuntimeError, match=r"(?s)ended with code 3.*out of luck"):
-        process.check()
-
-
-def test_free_ports_differ_and_are_free() -> None:
-    ports = [free_port() for _ in range(50)]
-    assert len(set(ports)) == 50
-    for port in ports:
-        with socket.socket() as server:
-            server.bind(("127.0.0.1", port))
-
-
-def test_two_processes_never_get_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = range(11_900, 11_940)
-    script = f"""
-from e2e.harness import process
-process.PORTS = {few}
-print(*(process.free_port() for _ in range(20)), flush=True)
-input()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        taken = {int(port) for port in other.stdout.readline().split()}
-        monkeypatch.setattr("e2e.harness.process.PORTS", few)
-        ours = {free_port() for _ in range(10)}
-        other.kill()
-    assert len(taken) == 20
-    assert not taken & ours
-
-
-def test_a_process_that_ends_before_it_serves_says_why(tmp_path: Path) -> None:
-    process = Process(["sh", "-c", "echo out of luck; exit 3"], tmp_path / "log")
-    with pytest.raises(RuntimeError, match=r"(?s)ended with code 3.*out of luck"):
-        process.start_serving(f"http://127.0.0.1:{free_port()}", "luck")
-
-
-def test_a_process_that_never_serves_shows_its_log(tmp_path: Path) -> None:
-    process = Process(["sh", "-c", "echo still warming up; sleep 60"], tmp_path / "log")
-    process.start()
-    wait_until(process.tail, SECONDS, "the log")
-    with pytest.raises(TimeoutError, match="the warmth") as raised:
-        process.start_serving(f"http://127.0.0.1:{free_port()}", "the warmth", 0.2)
-    process.kill()
-    assert raised.value.__notes__ == ["still warming up"]
-
-
-def test_waiting_in_vain_names_what_was_awaited() -> None:
-    with pytest.raises(TimeoutError, match="a blue moon"):
-        wait_until(lambda: None, 0.1, "a blue moon")
-
-
-def test_prometheus_answers_over_backfilled_samples(prometheus: Prometheus) -> None:
-    now = int(time.time())
-    lines = [f'agent_queue_depth{{pod="a-1"}} {second // 10} {now - 3600 + second}' for second in range(0, 3000, 10)]
-    prometheus.backfill("\n".join(["# TYPE agent_queue_depth gauge", *lines, "# EOF", ""]))
-    [series] = prometheus.query("count_over_time(agent_queue_depth[2h])")
-    assert series["metric"] == {"pod": "a-1"}
-    assert float(series["value"][1]) == 300
-    [series] = prometheus.query("agent_queue_depth", time=now - 3600 + 1000)
-    assert float(series["value"][1]) == 100
-
-
-def test_a_bad_backfill_is_refused_with_the_reason(prometheus: Prometheus) -> None:
-    with pytest.raises(subprocess.CalledProcessError) as raised:
-        prometheus.backfill("what is this\n")
-    assert raised.value.__notes__ != [""]
-
-
-def test_a_refused_query_says_why(prometheus: Prometheus) -> None:
-    with pytest.raises(requests.HTTPError, match="parse error"):
-        prometheus.query("sum(")
-
-
-class Exporter(http.server.BaseHTTPRequestHandler):
-    """A pod's /metrics and the service discovery that names it."""
-
-    metrics = """# TYPE agent_queue_wait_seconds histogram
-agent_queue_wait_seconds_bucket{le="0.5"} 3
-agent_queue_wait_seconds_bucket{le="1"} 4
-agent_queue_wait_seconds_bucket{le="+Inf"} 4
-agent_queue_wait_seconds_sum 2
-agent_queue_wait_seconds_count 4
-"""
-
-    def do_GET(self) -> None:
-        address = self.headers["Host"]
-        labels = {"job": "agents", "namespace": "ns", "pod": "a-1"}
-        body, content_type = self.metrics, "text/plain; version=0.0.4"
-        if self.path == "/sd":
-            body, content_type = json.dumps([{"targets": [address], "labels": labels}]), "application/json"
-        self.send_response(200)
-        self.send_header("Content-Type", content_type)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-@contextmanager
-def exporter() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/sd"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_discovered_targets_keep_their_labels_and_native_histograms_stand_beside_classic_ones() -> None:
-    with exporter() as url, Prometheus(scrape_interval_seconds=1, http_sd_urls=[url], native_histograms=True) as server:
-        [native] = wait_until(lambda: server.query("agent_queue_wait_seconds"), SECONDS, "the first scrape")
-        assert {key: native["metric"][key] for key in ("job", "namespace", "pod")} == {
-            "job": "agents",
-            "namespace": "ns",
-            "pod": "a-1",
-        }
-        assert native["histogram"][1]["count"] == "4"
-        assert len(server.query("agent_queue_wait_seconds_bucket")) == 3
-
-
-def test_prometheus_keeps_its_series_over_a_kill() -> None:
-    with exporter() as url, Prometheus(scrape_interval_seconds=1, http_sd_urls=[url]) as server:
-        assert wait_until(lambda: server.query("up"), SECONDS, "the first scrape")
-        before = server.url
-        server.process.kill()
-        assert not server.ready()
-        server.process.start()
-        server.wait_ready()
-        assert server.url == before
-        assert server.query("count_over_time(up[5m])")
 
 
 def test_cached_tools_are_not_built_again(capfd: pytest.CaptureFixture[str]) -> None:

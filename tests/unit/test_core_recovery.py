@@ -14,9 +14,20 @@ from agentscaler.core.observation import Health, SignalName
 from agentscaler.core.policy import Behavior, ReplicaPolicy, ScalingRules, WorkerPolicy
 from agentscaler.core.recall import recall
 from agentscaler.core.target import Pod
-from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, SPIKE, START, TARGET, Loop, condition, observe, workers
-
-NO_HOLD = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
+from tests.worlds import (
+    BUSY,
+    LEARNED,
+    MEBIBYTE,
+    NO_HOLD,
+    POLICY,
+    SPIKE,
+    START,
+    TARGET,
+    Loop,
+    condition,
+    observe,
+    workers,
+)
 
 
 def test_a_pod_that_nobody_scrapes_is_said() -> None:

@@ -1,0 +1,144 @@
+"""Sizes that a decision moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentscaler.core.observation import SignalName
+from agentscaler.kube.paths import DEPLOYMENTS
+from e2e.harness.process import wait_until
+from tests.component.act_stage import AT_LEAST_TWO, RATES, Stage
+
+
+async def test_a_metrics_outage_takes_nothing_back(stage: Stage) -> None:
+    stage.apply(tuning=AT_LEAST_TWO)
+    await stage.settle()
+    settings, values = stage.tuning(), dict(stage.agents.values)
+    stage.agents.values = {}
+    await stage.tick(5)
+    assert stage.tuning() == settings
+    assert stage.deployment()["spec"]["replicas"] == 2
+    assert stage.conditions()["Delivered"] == "True"
+    assert stage.conditions()["MetricsAvailable"] == "False"
+    assert stage.conditions()["Ready"] == "False"
+    stage.agents.values = values
+    await stage.settle()
+
+
+async def test_a_burst_moves_workers_and_replicas_in_one_tick(stage: Stage) -> None:
+    stage.apply(tuning={"intervalSeconds": 5, "replicas": {"min": 1, "max": 20}, "workers": {"min": 4, "max": 16}})
+    await stage.settle()
+    generation = stage.tuning()["generation"]
+    stage.agents.values |= {
+        SignalName.IN_FLIGHT: 4.0,
+        SignalName.IN_FLIGHT_MAX: 4.0,
+        SignalName.QUEUE_DEPTH: 40.0,
+        SignalName.REQUEST_RATE_60: 20.0,
+    }
+    await stage.tick(2)
+    assert stage.deployment()["spec"]["replicas"] > 1
+    assert stage.tuning()["generation"] > generation
+    writers = {
+        entry["manager"]
+        for entry in stage.deployment()["metadata"]["managedFields"]
+        if entry.get("subresource") == "scale"
+    }
+    assert writers == {"agentscaler-scale"}
+    decided = stage.status()["lastDecision"]
+    assert decided["summary"] in {note for _, note in stage.events()}
+    assert stage.status()["records"][0]["to"]["replicas"] == stage.deployment()["spec"]["replicas"]
+    full = stage.records.of(stage.namespace, "one")
+    assert any(each["decision"]["summary"] == decided["summary"] for each in full)
+
+
+async def quiet(stage: Stage, replicas: int) -> None:
+    """A service that has `replicas` pods, needs one, and has been known for long enough to shrink."""
+    stage.apply(
+        tuning={
+            "intervalSeconds": 5,
+            "replicas": {"min": 1, "max": 20, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
+        },
+        signals={"windowSeconds": 60},
+        replicas=replicas,
+    )
+    stage.agents.values |= {SignalName.IN_FLIGHT: float(replicas * 4), SignalName.IN_FLIGHT_MAX: 4.0}
+    stage.agents.values |= dict.fromkeys(RATES, float(replicas * 4))
+    await stage.until(lambda: (stage.find(DEPLOYMENTS.path(stage.namespace, "one")) or {}).get("spec"), "a Deployment")
+    await stage.until(lambda: stage.deployment()["spec"]["replicas"] >= replicas, f"{replicas} replicas")
+    await stage.settle()
+    stage.agents.values |= {SignalName.IN_FLIGHT: 0.2, SignalName.IN_FLIGHT_MAX: 1.0}
+    stage.agents.values |= dict.fromkeys(RATES, 0.1)
+
+
+async def test_scale_in_is_held_while_it_is_not_known_what_pods_do(stage: Stage) -> None:
+    await quiet(stage, 3)
+    size = stage.deployment()["spec"]["replicas"]
+    await stage.until(lambda: stage.condition("AbleToScale").get("reason") == "HoldingUnknown", "the hold")
+    await stage.tick(3)
+    assert stage.deployment()["spec"]["replicas"] == size
+
+
+async def test_scale_in_takes_the_idle_pods(stage: Stage) -> None:
+    await quiet(stage, 3)
+    names = sorted(pod["metadata"]["name"] for pod in stage.pods())
+    busy = names[1]
+    stage.agents.in_flight = {name: 5.0 if name == busy else 0.0 for name in names}
+    await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 1, "one replica")
+    wait_until(lambda: len(stage.pods()) == 1, 20, "one pod left")
+    assert stage.pods()[0]["metadata"]["name"] == busy
+    stage.agents.in_flight = {busy: 1.0}
+    await stage.settle()
+    await stage.tick(2)
+    left = stage.pods()[0]["metadata"].get("annotations") or {}
+    assert "controller.kubernetes.io/pod-deletion-cost" not in left
+
+
+async def test_zero_means_zero_whatever_is_known(stage: Stage) -> None:
+    stage.apply(tuning=AT_LEAST_TWO)
+    await stage.settle()
+    stage.agents.values = {}
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=0")
+    await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 0, "zero replicas")
+    await stage.until(lambda: stage.status().get("replicas") == 0, "status.replicas 0")
+    assert stage.condition("ScalingActive")["reason"] == "ScaledToZero"
+
+
+async def test_a_size_that_moved_meanwhile_is_observed_and_not_overwritten(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.apply(tuning={"intervalSeconds": 5, "replicas": {"min": 1, "max": 20}})
+    await stage.settle()
+    patch = stage.api.patch
+
+    async def raced(path: str, body: Any, **options: Any) -> dict[str, Any]:
+        if path.endswith("/deployments/one/scale"):
+            monkeypatch.setattr(stage.api, "patch", patch)
+            stage.cluster.kubectl("scale", "deployment/one", "-n", stage.namespace, "--replicas=7")
+        return await patch(path, body, **options)
+
+    monkeypatch.setattr(stage.api, "patch", raced)
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=4")
+    await stage.tick()
+    assert stage.deployment()["spec"]["replicas"] == 7, "a 409 is an answer: look again at the next tick"
+    await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 4, "the size that the user asked for")
+
+
+async def test_a_version_that_moved_meanwhile_does_not_cost_a_tick(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.apply(tuning={"intervalSeconds": 5, "replicas": {"min": 1, "max": 20}})
+    await stage.settle()
+    patch = stage.api.patch
+
+    async def raced(path: str, body: Any, **options: Any) -> dict[str, Any]:
+        if path.endswith("/deployments/one/scale"):
+            monkeypatch.setattr(stage.api, "patch", patch)
+            stage.merge(DEPLOYMENTS.path(stage.namespace, "one"), {"metadata": {"annotations": {"a": "b"}}})
+        return await patch(path, body, **options)
+
+    monkeypatch.setattr(stage.api, "patch", raced)
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=4")
+    await stage.tick()
+    assert stage.deployment()["spec"]["replicas"] == 4
