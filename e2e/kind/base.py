@@ -68,7 +68,7 @@ def make_python(engine: Engine) -> None:
     """``python:3.11-slim-bookworm`` with Debian's Python, unless the engine has it."""
     make_debian(engine)
     bundle = BUNDLE.read_bytes() if BUNDLE.exists() else b""
-    recipe = _digest(_PYTHON_DOCKERFILE, engine.image_id(DEBIAN) or "", _pip_configuration(), bundle)
+    recipe = _digest(_PYTHON_DOCKERFILE, engine.image_id(DEBIAN) or "", pip_configuration(), bundle)
     if _is_current(engine, PYTHON, recipe):
         return
     with stage(f"base image {PYTHON}"), tempfile.TemporaryDirectory(prefix="agentscaler-python-") as scratch:
@@ -78,7 +78,7 @@ def make_python(engine: Engine) -> None:
         certificates.mkdir(parents=True)
         if bundle:
             (certificates / BUNDLE.name).write_bytes(bundle)
-        (context / "host" / "etc" / "pip.conf").write_text(_pip_configuration())
+        (context / "host" / "etc" / "pip.conf").write_text(pip_configuration())
         engine.docker("build", "--network=host", "--label", f"{RECIPE}={recipe}", "--tag", PYTHON, context)
 
 
@@ -105,7 +105,7 @@ def _mirror() -> str:
     return MIRROR
 
 
-def _pip_configuration() -> str:
+def pip_configuration() -> str:
     """pip's index and certificates as this host has them, for builds."""
     wanted = {key: value for key in ("index-url", "extra-index-url", "cert") if (value := _pip_setting(key))}
     lines = [f"{key} = {BUNDLE if key == 'cert' else value}" for key, value in wanted.items()]

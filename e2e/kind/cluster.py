@@ -6,6 +6,7 @@ import base64
 import fcntl
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from e2e.harness import tools
 from e2e.harness.administrator import Administrator, checked, is_true
 from e2e.harness.process import Process, free_port, wait_until
 from e2e.harness.workspace import Workspace, janitor
-from e2e.kind import images, node
+from e2e.kind import base, images, node
 from e2e.kind.engine import BRIDGE, Engine, run
 from e2e.kind.stages import say, stage
 
@@ -217,8 +218,12 @@ def kind_cluster(name: str | None = None) -> Iterator[KindCluster]:
         directory = stack.enter_context(Workspace(None, "kind")).path
         registry = node.registry_answers()
         say("node image: the published one" if registry else "node image: made here, no registry answers")
+        if not registry:
+            base.make_debian(engine)
+        # Images of this tree are built while the node image is made and the cluster comes up.
+        builder = stack.enter_context(ThreadPoolExecutor(1))
+        building = builder.submit(images.build, engine, registry=registry)
         image = node.PUBLISHED if registry else node.make_node(engine)
-        built = images.build(engine, registry=registry)
         lock = stack.enter_context((_lock_directory() / name).open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,6 +231,7 @@ def kind_cluster(name: str | None = None) -> Iterator[KindCluster]:
             say(f"cluster {name}: held by another process, used and left up")
         else:
             stack.enter_context(_created(engine, name, image, made=not registry))
+        built = building.result()
         cluster = KindCluster(name, engine, built, directory)
         cluster.load_images(built.operator, f"{images.OPERATOR}:{images.VERSION}", built.agent, built.prometheus)
         with stage("Prometheus and cluster DNS"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -19,9 +20,13 @@ from e2e.kind.stages import say, stage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BRIDGE = "agentscaler0"
-CGROUP = "agentscaler"
-RUN = Path("/run/agentscaler")  # sockets have short paths
+# Another cache directory has an engine of its own, so that a trial from a cold cache disturbs nobody.
+_KEY = (
+    f"-{hashlib.sha256(str(cache_directory()).encode()).hexdigest()[:5]}" if "AGENTSCALER_CACHE" in os.environ else ""
+)
+BRIDGE = f"agents{_KEY}0"  # at most 15 characters
+CGROUP = f"agentscaler{_KEY}"
+RUN = Path(f"/run/agentscaler{_KEY}")  # sockets have short paths
 SOCKET = RUN / "docker.sock"
 BOUNDED_RUNC = Path(__file__).with_name("bounded_runc.py")
 START_SECONDS = 60.0
@@ -30,7 +35,7 @@ START_SECONDS = 60.0
 _LEFTOVERS = f"""
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
   ip link delete {BRIDGE} 2>/dev/null
-  find /sys/fs/cgroup -depth -type d -path '*/{CGROUP}*' -exec rmdir {{}} + 2>/dev/null
+  find /sys/fs/cgroup -depth -type d \\( -path '*/{CGROUP}' -o -path '*/{CGROUP}/*' \\) -exec rmdir {{}} + 2>/dev/null
   rm -rf -- {RUN} 2>/dev/null && [ -z "$(find /sys/fs/cgroup -type d -name {CGROUP} 2>/dev/null)" ] && exit 0
   sleep 0.3
 done
