@@ -27,8 +27,8 @@ async def test_secrets_are_read_for_each_call_and_follow_no_redirect(fake: Fake,
     ]
     token.unlink()
     observation = await seen_by(signals)
-    assert_unknown(observation, Reason.QUERY_FAILED)
-    assert "cannot read the secret file" in observation.problems[0][1]
+    assert_unknown(observation, Reason.SERVER_NOT_CONFIGURED)
+    assert "cannot be read" in observation.problems[0][1]
     fake.handler = answering(302, headers={"Location": f"{fake.url}/elsewhere"})
     token.write_text("three")
     await once(fake, fake.handler, bearer_token_file=str(token))
