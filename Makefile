@@ -7,10 +7,10 @@ N ?= 1000
 JSON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check format generate lock bench-scale clean
+.PHONY: help setup tools demo test e2e check format generate lock bench-scale clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create the virtual environment from the hashed lock
 
@@ -29,6 +29,9 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 
 test: tools ## All tests but kind's
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+e2e: tools ## Scenarios on kind: real containers, a kubelet, the image and the chart (root and docker.io, or a Docker of yours)
+	$(BIN)/python -m pytest --capture=sys --verbose --durations=30 e2e/scenarios
 
 check: setup ## Lint, types, layers and drift of generated files
 	$(BIN)/ruff check
