@@ -23,9 +23,10 @@ RUN /opt/agentscaler/bin/python -m compileall -q -j 2 -x 'kubernetes/client/(api
       /opt/agentscaler/lib
 
 FROM ${BASE}
-# The base's own pip goes as well: nothing is installed here any more.
+# The base's own pip goes as well, wherever Debian and the published images have it: nothing is installed here any more.
 RUN python3 -m venv --without-pip /opt/agentscaler && \
-    rm -rf /usr/bin/pip* /usr/local/bin/pip* /usr/lib/python3/dist-packages/* /usr/local/lib/python3*/site-packages/*
+    rm -rf /usr/bin/pip* /usr/lib/python3/dist-packages/* /usr/lib/python3*/ensurepip /usr/share/python-wheels \
+      /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip
 COPY --from=build /opt/agentscaler/lib /opt/agentscaler/lib
 COPY --from=build /opt/agentscaler/bin/agentscaler /opt/agentscaler/bin/
 ENV PATH=/opt/agentscaler/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

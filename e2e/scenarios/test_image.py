@@ -24,7 +24,7 @@ import glob, importlib.util, json, os, sys
 print(json.dumps({
     "uid": os.getuid(),
     "prefix": sys.prefix,
-    "pip": importlib.util.find_spec("pip") is not None,
+    "pip": any(map(importlib.util.find_spec, ("pip", "ensurepip"))),
     "pips": [path for place in os.environ["PATH"].split(":") for path in glob.glob(place + "/pip*")],
     "writable": [place for place in ("/", "/tmp", "/opt", sys.prefix) if os.access(place, os.W_OK)],
 }))
