@@ -16,7 +16,7 @@ from kubernetes.config import ConfigException
 
 from agentscaler import health, logs
 from agentscaler.frameworks.registry import PRESETS
-from agentscaler.kube import permissions
+from agentscaler.kube import permissions, schema
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
 from agentscaler.kube.leadership import Leadership
@@ -130,6 +130,8 @@ class Operator:
         await self._resync.first()
         if denied := await permissions.require(self._api, self._settings.namespaces, self._lease):
             raise CannotStart(denied)
+        if outdated := await schema.require(self._api):
+            raise CannotStart(outdated)
 
     def _elections(self, configuration: client.Configuration) -> Election | None:
         if self._lease is None:

@@ -17,6 +17,7 @@ from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, 
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.process import wait_until
 from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError, Json
+from tests.component.operator_process import running
 
 PATIENCE_SECONDS = 90.0
 WAIT = ("--wait", "--timeout", "90s")
@@ -82,9 +83,11 @@ def agent(namespace: str) -> Json:
 
 
 def older() -> Json:
-    """The CRD of a version that did not know `spec.paused` yet."""
+    """The CRD of a version that did not know `spec.paused`, and a cache without a TTL."""
     manifest = crd.render()
-    del manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["paused"]
+    parts = manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    del parts["spec"]["properties"]["paused"]
+    del parts["status"]["properties"]["settings"]["properties"]["cache"]["properties"]["ttlSeconds"]
     return manifest
 
 
@@ -251,6 +254,22 @@ def test_what_does_not_come_up_is_taken_back_on_demand(
     with pytest.raises(HelmError):
         helm.install(flag, "--timeout", "3s", namespace=namespace, values={"nodeSelector": {"no": "such"}})
     wait_until(lambda: made_in(clean, namespace) == [], PATIENCE_SECONDS, "the end of the release")
+
+
+def test_an_operator_on_a_crd_of_an_older_version_names_what_it_lacks(clean: ControlPlane, tmp_path: Path) -> None:
+    clean.apply(older())
+    path = "/openapi/v3/apis/agentscaler.dev/v1alpha1"
+    wait_until(lambda: clean.request("GET", path).ok, PATIENCE_SECONDS, "the CRD in OpenAPI")
+    with running(tmp_path, clean.kubeconfig) as operator:
+        assert operator.exit_code() == 1
+        error = operator.said("cannot start")["error"]
+    assert "lacks spec.paused, status.settings.cache." in error
+    assert "helm upgrade" in error
+    clean.apply(crd.render())
+    with running(tmp_path, clean.kubeconfig) as operator:
+        wait_until(lambda: operator.get("/livez").ok, PATIENCE_SECONDS, "the operator")
+        operator.said("synced")
+        wait_until(lambda: operator.metric("agentscaler_tick_duration_seconds_count") > 0, PATIENCE_SECONDS, "a tick")
 
 
 def test_a_namespace_that_is_not_there_is_named_before_anything_is_made(
