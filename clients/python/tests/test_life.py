@@ -1,6 +1,7 @@
 """A runtime is entered once; what a person does otherwise is told, not swallowed."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def test_sigterm_outside_of_the_main_thread_is_an_error_that_leaves_nothing_behi
         return await asyncio.to_thread(asyncio.run, enter())
 
     assert "agentscaler-runtime" not in asyncio.run(in_a_thread())
+
+
+async def test_taking_sigterm_away_from_a_server_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with Runtime(settings_directory=tmp_path, drain_on_sigterm=True):
+        assert not caplog.records
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, loop.stop)  # as uvicorn and aiohttp's run_app do before the agent starts
+    async with Runtime(settings_directory=tmp_path, drain_on_sigterm=True):
+        assert "leave drain_on_sigterm off" in caplog.text

@@ -69,7 +69,8 @@ class Runtime:
         memory_wait_seconds: How long a run may wait for memory before it is refused.
         classify: Says how an upstream call failed; see `classify_error`.
         breaker_window_calls: The breaker's window holds at most so many calls.
-        drain_on_sigterm: Whether SIGTERM starts the drain; needs the main thread.
+        drain_on_sigterm: Whether SIGTERM starts the drain; needs the main thread. It takes the signal away from a
+            server that stops by it.
         registry: Where the metrics are registered; default: a registry of its own.
 
     Attributes:
@@ -139,6 +140,8 @@ class Runtime:
             raise RuntimeError("a Runtime serves once: make a new one")
         self._apply_new_settings()
         if self._drain_on_sigterm:
+            if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN):
+                logger.warning("SIGTERM no longer reaches its handler so far; in a server leave drain_on_sigterm off")
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.drain)
         self._follower = asyncio.create_task(self._follow(), name="agentscaler-runtime")
         self._entered = True
