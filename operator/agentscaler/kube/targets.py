@@ -25,6 +25,8 @@ Key = tuple[str, str]
 
 _OURS = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
 _NAMESPACES_ONE_BY_ONE = 10
+_SPARED_BY_A_LIST = 50
+"""A request more is worth as much as so many objects less."""
 
 
 @dataclass(slots=True)
@@ -49,9 +51,10 @@ class _Found:
 class Targets:
     """The live side of all objects.
 
-    Two LISTs a tick bring everything that is ours, one more each namespace with adopted Deployments; HPAs and
-    ScaledObjects come at a slower pace, pods only of what is changing. Facts of an unchanged resourceVersion are kept,
-    so that an object at rest costs little more than its share of the LIST.
+    Two LISTs bring everything that is ours, or two of each namespace that is asked about where the others hold many
+    objects; one more each namespace with adopted Deployments. HPAs and ScaledObjects come at a slower pace, pods only
+    of what is changing. Facts of an unchanged resourceVersion are kept, so that an object at rest costs little more
+    than its share of the LIST.
     """
 
     def __init__(self, api: KubeApi, namespaces: Collection[str] = ()) -> None:
@@ -87,7 +90,7 @@ class Targets:
         if not records:
             return {}
         everyone = tuple(records if among is None else among)
-        found, _ = await asyncio.gather(self._read(records), self._autoscalers.refresh(time.monotonic()))
+        found, _ = await asyncio.gather(self._read(records, everyone), self._autoscalers.refresh(time.monotonic()))
         self._remember(found, everyone)
         yielding = shared(everyone)
         lives = {record.uid: self._live(record, found, yielding, now) for record in records}
@@ -111,7 +114,7 @@ class Targets:
         """
         self._writers.scaled(uid, replicas)
 
-    async def _read(self, records: Sequence[Record]) -> _Found:
+    async def _read(self, records: Sequence[Record], everyone: Collection[Record]) -> _Found:
         found = _Found()
         adopted = {(record.namespace, record.target_name) for record in records if record.adopts}
         places = {namespace for namespace, _ in adopted}
@@ -130,7 +133,7 @@ class Targets:
         await asyncio.gather(
             *(
                 read(resource, place, _OURS, keep, into)
-                for place in self._namespaces or ("",)
+                for place in self._places(records, everyone)
                 for resource, keep, into in (
                     (DEPLOYMENTS, keep_own, found.deployments),
                     (CONFIG_MAPS, keep_map, found.config_maps),
@@ -140,11 +143,24 @@ class Targets:
         )
         return found
 
+    def _places(self, records: Iterable[Record], everyone: Iterable[Record]) -> Sequence[str]:
+        """Where to look for what is ours: in single namespaces only if those LISTs spare enough objects."""
+        everywhere = self._namespaces or ("",)
+        asked = {record.namespace for record in records}
+        spared = sum(record.namespace not in asked for record in everyone)
+        if spared < _SPARED_BY_A_LIST * (len(asked) - len(everywhere)):
+            return sorted(everywhere)
+        return sorted(asked)
+
     def _remember(self, found: _Found, everyone: Collection[Record]) -> None:
-        """Keep the facts for the next round: those of adopted targets also when nobody asked about them in this one."""
-        adopted = {(record.namespace, record.target_name) for record in everyone if record.adopts}
-        kept = {key: facts for key, facts in self._last.adopted.items() if key in adopted}
-        self._last = replace(found, adopted={**kept, **found.adopted})
+        """Keep the facts for the next round, also of those objects about which nobody asked in this one."""
+        targets = {(record.namespace, record.target_name) for record in everyone}
+        settings = {(record.namespace, settings_name(record)) for record in everyone}
+        self._last = _Found(
+            deployments=_kept(self._last.deployments, targets, found.deployments),
+            adopted=_kept(self._last.adopted, targets, found.adopted),
+            config_maps=_kept(self._last.config_maps, settings, found.config_maps),
+        )
         self._writers.forget_all_but({record.uid for record in everyone})
 
     def _live(self, record: Record, found: _Found, yielding: Mapping[str, ConflictFacts], now: float) -> Live:
@@ -173,6 +189,10 @@ class Targets:
             adopted=record.adopts,
             settings_mounted=deployment is not None and (container, settings_name(record)) in deployment.mounts,
         )
+
+
+def _kept(last: Mapping[Key, Any], wanted: Collection[Key], found: Mapping[Key, Any]) -> dict[Key, Any]:
+    return {**{key: facts for key, facts in last.items() if key in wanted}, **found}
 
 
 def _keeper(
