@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -41,8 +40,6 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 # The kernel sends the death signal when the *thread* that forked ends, so one thread that never ends forks them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
-_claims: list[socket.socket] = []
-_claims_lock = threading.Lock()
 # Not the module's own generator: what seeds that (a property test) would give two processes the same ports.
 _random = random.SystemRandom()
 
@@ -178,20 +175,19 @@ class Process:
 
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on; no process that asks here gets it again while this one lives."""
-    with _claims_lock:
-        for _ in range(1000):
-            port = _random.choice(PORTS)
-            # A name that the kernel gives to one process only and takes back at its end, however that comes.
-            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                try:
-                    claim.bind(f"\0agentscaler-port-{port}")
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    claim.close()
-                    continue
-            _claims.append(claim)
-            return port
+    for _ in range(1000):
+        port = _random.choice(PORTS)
+        # A name that the kernel gives once, and takes back at the end of the process, however that comes.
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                claim.bind(f"\0agentscaler-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+        claim.detach()
+        return port
     raise RuntimeError("no free port on 127.0.0.1")
 
 

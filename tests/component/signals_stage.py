@@ -29,21 +29,39 @@ class Stage:
         self._lines: list[str] = []
 
     def series(
-        self, name: str, labels: Mapping[str, str], value: Callable[[float], float | None], *, last: float = 0.0
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        value: Callable[[float], float | None],
+        *,
+        last: float = 0.0,
+        first: float = PAST_SECONDS,
     ) -> None:
-        """A series whose value is a function of the seconds since its start; it ends `last` seconds before now."""
+        """A series whose value is a function of the seconds since its start.
+
+        Args:
+            name: Of the metric.
+            labels: Of the series.
+            value: None is no sample.
+            last: It ends so many seconds before now,
+            first: and starts so many seconds before now.
+        """
         text = ",".join(f'{label}="{content}"' for label, content in labels.items())
-        start = self.now - PAST_SECONDS
-        for offset in range(0, PAST_SECONDS - int(last) + 1, STEP_SECONDS):
+        start = self.now - first
+        for offset in range(0, int(first) - int(last) + 1, STEP_SECONDS):
             number = value(offset)
             if number is not None:
                 self._lines.append(f"{name}{{{text}}} {number!r} {start + offset}")
 
-    def gauge(self, name: str, value: float, labels: Mapping[str, str], last: float = 0.0) -> None:
-        self.series(name, labels, lambda _: float(value), last=last)
+    def gauge(
+        self, name: str, value: float, labels: Mapping[str, str], last: float = 0.0, first: float = PAST_SECONDS
+    ) -> None:
+        self.series(name, labels, lambda _: float(value), last=last, first=first)
 
-    def counter(self, name: str, rate: float, labels: Mapping[str, str], last: float = 0.0) -> None:
-        self.series(name, labels, lambda offset: rate * offset, last=last)
+    def counter(
+        self, name: str, rate: float, labels: Mapping[str, str], last: float = 0.0, first: float = PAST_SECONDS
+    ) -> None:
+        self.series(name, labels, lambda offset: rate * offset, last=last, first=first)
 
     def histogram(
         self,
@@ -54,13 +72,14 @@ class Stage:
         labels: Mapping[str, str],
         *,
         last: float = 0.0,
+        first: float = PAST_SECONDS,
     ) -> None:
         """`rate` observations a second, distributed as `shares` says (what is missing to 1 lies above)."""
         for bound, share in shares.items():
-            self.counter(f"{name}_bucket", rate * share, {**labels, "le": f"{bound:g}"}, last)
-        self.counter(f"{name}_bucket", rate, {**labels, "le": "+Inf"}, last)
-        self.counter(f"{name}_count", rate, labels, last)
-        self.counter(f"{name}_sum", rate * mean, labels, last)
+            self.counter(f"{name}_bucket", rate * share, {**labels, "le": f"{bound:g}"}, last, first)
+        self.counter(f"{name}_bucket", rate, {**labels, "le": "+Inf"}, last, first)
+        self.counter(f"{name}_count", rate, labels, last, first)
+        self.counter(f"{name}_sum", rate * mean, labels, last, first)
 
     def agent(
         self,
@@ -72,6 +91,7 @@ class Stage:
         in_flight: float = 6.0,
         up: float = 1.0,
         last: float = 0.0,
+        first: float = PAST_SECONDS,
         job: str = "agents",
         extra: Mapping[str, str] | None = None,
     ) -> None:
@@ -85,18 +105,19 @@ class Stage:
             in_flight: Runs.
             up: Whether the scrape succeeds.
             last: Seconds before now at which its series end (`up` too).
+            first: Seconds before now at which they start.
             job: Scrape job.
             extra: Further labels.
         """
         at = {"namespace": namespace, "pod": pod, "job": job, "instance": f"{job}-{pod}", **(extra or {})}
 
         def counter(name: str, value: float, **labels: str) -> None:
-            self.counter(name, value, {**at, **labels}, last)
+            self.counter(name, value, {**at, **labels}, last, first)
 
         def gauge(name: str, value: float) -> None:
-            self.gauge(name, value, at, last)
+            self.gauge(name, value, at, last, first)
 
-        self.gauge("up", up, at, last)
+        self.gauge("up", up, at, last, first)
         counter("agent_requests_total", rate * (1 - errors), status="success")
         counter("agent_requests_total", rate * errors, status="error")
         for status, share in (("success", 1 - errors), ("error", errors)):
@@ -107,8 +128,9 @@ class Stage:
                 12.0,
                 {**at, "status": status},
                 last=last,
+                first=first,
             )
-        self.histogram("agent_queue_wait_seconds", rate, QUEUE_WAIT_RATES, 2.0, at, last=last)
+        self.histogram("agent_queue_wait_seconds", rate, QUEUE_WAIT_RATES, 2.0, at, last=last, first=first)
         gauge("agent_inflight_requests", in_flight)
         gauge("agent_queue_depth", 3)
         gauge("agent_worker_limit", 8)

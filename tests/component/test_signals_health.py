@@ -35,8 +35,12 @@ WORKLOADS: Final = (
     "faultless",
     "longgone",
     "resident",
+    "rolled",
+    "rolling",
 )
 NEVER_BACK: Final = PAST_SECONDS
+ROLLED_SECONDS_AGO: Final = 360.0
+"""Prometheus answers for five minutes with the last value of a series that ended without a mark."""
 
 
 def pod(workload: str, number: int = 0) -> str:
@@ -83,6 +87,9 @@ def url() -> Iterator[str]:
     stage.agent(pod("longgone"))
     stage_containers(stage)
     stage.agent(pod("resident"))
+    for workload, seconds_ago in (("rolled", ROLLED_SECONDS_AGO), ("rolling", 60.0)):
+        stage.agent(pod(workload), errors=0.5, last=seconds_ago)
+        stage.agent(f"{workload}-5b6d7c-00000", errors=0.0, first=seconds_ago)
     prometheus = Prometheus()
     prometheus.backfill(stage.text)
     with prometheus:
@@ -204,6 +211,34 @@ def test_a_restarted_process_gives_no_negative_and_no_huge_rate(seen: dict[str, 
     rate = seen["reset"].value(SignalName.REQUEST_RATE_300)
     assert rate is not None
     assert 1.9 <= rate <= 2.0
+
+
+def test_a_window_that_spans_a_rollout_has_the_rate_of_old_and_new_pods(seen: dict[str, Observation]) -> None:
+    rolled = seen["rolled"]
+    for name in (SignalName.REQUEST_RATE_60, SignalName.REQUEST_RATE_300):
+        assert rolled.value(name) == pytest.approx(2.0)
+    # half a scrape more at the end of each old series
+    assert rolled.value(SignalName.REQUEST_RATE_600) == pytest.approx(2.0, rel=0.01)
+    assert rolled.value(SignalName.SERVICE_TIME) == pytest.approx(10.0, rel=0.01)
+    assert rolled.signal(SignalName.REQUEST_RATE_600).health is Health.FRESH
+    assert rolled.value(SignalName.IN_FLIGHT) == 6
+    assert rolled.value(SignalName.PODS_REPORTING) == 1
+
+
+async def test_errors_of_the_old_version_are_gone_with_the_window(url: str) -> None:
+    signals = collector(url)
+    asked = [request("rolled", uid=str(window), window_seconds=window) for window in (120, 300, 600)]
+    ratios = [(await signals.collect([each], NOW))[each.uid].value(SignalName.ERROR_RATIO) for each in asked]
+    await signals.close()
+    assert ratios[:2] == [0.0, 0.0]
+    assert ratios[2] == pytest.approx(0.5 * (600 - ROLLED_SECONDS_AGO) / 600, rel=0.02)
+
+
+def test_old_pods_that_left_no_mark_are_not_taken_for_fresh_ones(seen: dict[str, Observation]) -> None:
+    rolling = seen["rolling"]
+    assert rolling.signal(SignalName.REQUEST_RATE_300).value == pytest.approx(2.0, rel=0.02)
+    for name in (SignalName.IN_FLIGHT, SignalName.REQUEST_RATE_300, SignalName.ERROR_RATIO):
+        assert rolling.signal(name).health is Health.PARTIAL
 
 
 @pytest.mark.parametrize("workload", ["nan", "negative"])

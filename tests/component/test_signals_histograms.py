@@ -71,6 +71,56 @@ async def test_a_quantile_inside_the_buckets_is_not_saturated(prometheus: Promet
     assert Reason.HISTOGRAM_SATURATED not in dict(observation.problems)
 
 
+async def latency_of(prometheus: Prometheus, shares: dict[float, float], target_seconds: float) -> Observation:
+    stage = Stage()
+    stage.gauge("agent_inflight_requests", 1, LABELS)
+    stage.counter("agent_requests_total", 1.0, {**LABELS, "status": "success"})
+    stage.histogram("agent_request_duration_seconds", 1.0, shares, 2.0, {**LABELS, "status": "success"})
+    prometheus.backfill(stage.text)
+    signals = collector(prometheus.url)
+    asked = request(latency_target_seconds=target_seconds, queue_wait_quantile=None, required=frozenset())
+    observation = (await signals.collect([asked], NOW))["agents/researcher"]
+    await signals.close()
+    return observation
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.94, False), (0.95, True), (0.96, True)])
+async def test_an_objective_on_the_bound_of_a_bucket_is_judged_by_the_share_below_it(
+    prometheus: Prometheus, share: float, kept: bool
+) -> None:
+    observation = await latency_of(prometheus, {1.0: 0.2, 10.0: share, 60.0: 1.0}, 10.0)
+    latency = observation.value(SignalName.LATENCY)
+    assert latency is not None
+    assert (latency <= 10.0 + 1e-6) is kept
+    assert not observation.problems
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        (5.0, None),  # all runs may have taken 2 s, or 9 s
+        (0.5, 1 + 9 * (0.95 - 0.1) / 0.9),  # above it for sure
+        (30.0, 1 + 9 * (0.95 - 0.1) / 0.9),  # below it for sure
+    ],
+)
+async def test_a_quantile_in_a_wide_bucket_is_interpolated_and_judges_no_objective_inside_it(
+    prometheus: Prometheus, target: float, value: float | None
+) -> None:
+    observation = await latency_of(prometheus, {0.25: 0.05, 0.5: 0.06, 1.0: 0.1, 10.0: 1.0, 60.0: 1.0}, target)
+    latency = observation.signal(SignalName.LATENCY)
+    assert latency.health is (Health.INVALID if value is None else Health.FRESH)
+    assert latency.value == (value if value is None else pytest.approx(value))
+    advice = dict(observation.problems).get(Reason.HISTOGRAM_COARSE, "")
+    assert ("from 1 to 10 s" in advice) is (target == 5.0)
+    assert ("from 10 to 60 s" in advice) is (target == 30.0)
+
+
+async def test_a_bucket_that_only_doubles_its_bound_judges_an_objective_inside_it(prometheus: Prometheus) -> None:
+    observation = await latency_of(prometheus, {2.5: 0.1, 5.0: 0.5, 10.0: 1.0, 20.0: 1.0}, 8.0)
+    assert observation.value(SignalName.LATENCY) == pytest.approx(5 + 5 * (0.95 - 0.5) / 0.5)
+    assert not observation.problems
+
+
 SHARES = {0.5: 0.25, 2.0: 0.75, 8.0: 0.95}
 
 

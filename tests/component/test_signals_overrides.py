@@ -58,6 +58,18 @@ async def test_overrides_replace_single_metrics(prometheus_with_own_metrics: Pro
     assert seen["agents/usual"].value(SignalName.IN_FLIGHT) == 6
 
 
+async def test_the_distribution_of_an_override_is_in_seconds_whatever_its_unit(
+    prometheus_with_own_metrics: Prometheus,
+) -> None:
+    signals = collector(prometheus_with_own_metrics.url)
+    overrides = (Override("duration", LATENCY.metric), LATENCY)
+    asked = request("own", overrides=overrides, latency_target_seconds=0.5)
+    own = (await signals.collect([asked], NOW))[asked.uid]
+    await signals.close()
+    assert [bound for bound, _ in own.service_buckets] == pytest.approx([0.1, 1.0])
+    assert "from 0.1 to 1 s" in dict(own.problems)[Reason.HISTOGRAM_COARSE]
+
+
 async def test_ended_runs_from_elsewhere_say_nothing_of_errors(prometheus_with_own_metrics: Prometheus) -> None:
     signals = collector(prometheus_with_own_metrics.url)
     overrides = (Override("requests", Metric("my_ended_total", MetricKind.COUNTER)),)

@@ -77,6 +77,7 @@ class Reason(StrEnum):
     TARGETS_DOWN = "TargetsDown"
     DUPLICATE_SCRAPE = "DuplicateScrape"
     HISTOGRAM_SATURATED = "HistogramSaturated"
+    HISTOGRAM_COARSE = "HistogramCoarse"
     # decision
     DEMAND = "Demand"
     BURST = "Burst"

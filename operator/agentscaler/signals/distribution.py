@@ -50,7 +50,9 @@ def _of_native(histogram: Any) -> Shares:
         return ()
     shares: list[tuple[float, float]] = []
     below = 0.0
-    for _, _, right, count in histogram.get("buckets", ()):
+    for _, left, right, count in histogram.get("buckets", ()):
+        if float(left) > (shares[-1][0] if shares else 0.0):  # empty buckets are left out of the answer
+            shares.append((float(left), min(1.0, below / total)))
         below += float(count)
         if isfinite(float(right)):
             shares.append((float(right), min(1.0, below / total)))

@@ -17,6 +17,8 @@ from agentscaler.signals.request import FIELDS
 ENOUGH: Final = 100
 """Observations below which a quantile's detail tells their number."""
 TOLERANCE: Final = 1e-9
+WIDE: Final = 2.5
+"""A bucket whose bounds are further apart, upper to lower, is too wide to judge an objective inside it."""
 
 _REASONS: Final[Mapping[Health, tuple[Reason, str]]] = {
     Health.STALE: (Reason.SIGNALS_STALE, "samples are too old: check that Prometheus still scrapes the pods"),
@@ -52,6 +54,8 @@ class View:
     """Why the freshness of a scope is not known (its query failed), or the empty string."""
     has_freshness: bool
     """Whether the preset has a metric whose age can be told."""
+    latency_bounds: tuple[float, ...] = ()
+    """Upper bounds of the buckets that the latency is made of, rising; empty when not known."""
     refused: QueryError | None = None
     """Why the object's own metrics are not asked for at all."""
     _states: dict[str, tuple[Health | None, str, float | None]] = field(default_factory=dict)
@@ -234,10 +238,10 @@ def _judge_quantile(view: View, reading: Reading, value: float, problems: list[t
     detail = reading.note
     if count < ENOUGH:
         detail = f"{detail}; n = {count:.0f}" if detail else f"n = {count:.0f}"
+    name = reading.signal.value
     bound = view.slow[reading.scope].get(f"saturated:{reading.row}")
     if bound is None or value < bound:
-        return Health.FRESH, detail
-    name = reading.signal.value
+        return _judge_bucket(view, reading, value, problems) or (Health.FRESH, detail)
     problems.append(
         (
             Reason.HISTOGRAM_SATURATED,
@@ -247,3 +251,25 @@ def _judge_quantile(view: View, reading: Reading, value: float, problems: list[t
     if reading.target is not None and bound < reading.target:
         return Health.INVALID, f"above {bound:g} s, where the buckets end: the objective cannot be judged"
     return Health.FRESH, f"at least {bound:g} s, where the buckets end"
+
+
+def _judge_bucket(
+    view: View, reading: Reading, value: float, problems: list[tuple[str, str]]
+) -> tuple[Health, str] | None:
+    """What is wrong with a quantile because the objective lies inside a wide bucket; None: nothing.
+
+    Within a bucket a quantile is a guess along a straight line. Against a bound of a bucket it is exact.
+    """
+    target = reading.target
+    above = next((bound for bound in view.latency_bounds if target is not None and bound >= target), None)
+    if target is None or above is None or above == target:
+        return None
+    below = max((bound for bound in view.latency_bounds if bound < target), default=0.0)
+    if above <= WIDE * below:
+        return None
+    bucket = f"from {below:g} to {above:g} s"
+    message = f"the bucket {bucket} is too wide to judge an objective of {target:g} s: add buckets near that"
+    problems.append((Reason.HISTOGRAM_COARSE, f"{reading.signal.value}: {message}"))
+    if below < value < above:
+        return Health.INVALID, f"somewhere {bucket}: the objective cannot be judged"
+    return None

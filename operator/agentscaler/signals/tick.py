@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from agentscaler.core.observation import Observation
+from agentscaler.frameworks.preset import Metrics
 from agentscaler.signals import distribution, health
 from agentscaler.signals.errors import Garbage, QueryError
 from agentscaler.signals.plan import Plan, Query
@@ -97,6 +98,9 @@ class Tick:
             scope = own.scope if own else 0
             empty: dict[str, float] = {}
             queries = self.plan.slow
+            metrics = own.metrics if own else self.plan.preset
+            duration_scope = scope if own and "buckets" in own.sources else 0
+            buckets = _in_seconds(slow.buckets(queries, duration_scope, key), metrics)
             view = health.View(
                 now,
                 limits,
@@ -104,12 +108,10 @@ class Tick:
                 (slow.rows(queries, 0, key), slow.rows(queries, scope, key) if own else empty),
                 (self._blind(0), self._blind(scope) if own else ""),
                 "newest" in asked,
+                tuple(bound for bound, _ in buckets) if _same_buckets(metrics) else (),
                 own.error if own else None,
             )
-            duration_scope = scope if own and "buckets" in own.sources else 0
-            result[request.uid] = health.observe(
-                view, readings, request.required, slow.buckets(queries, duration_scope, key), server.name
-            )
+            result[request.uid] = health.observe(view, readings, request.required, buckets, server.name)
         return result
 
     def _error_of(self, scope: int, row: str) -> QueryError | None:
@@ -122,3 +124,14 @@ class Tick:
         rows = ("newest",) if scope == 0 else tuple(row for s, row in self.failed if s == scope and "newest:" in row)
         error = next((self.failed[scope, row] for row in rows if (scope, row) in self.failed), None)
         return f"the age of the samples is not known: {error}" if error else ""
+
+
+def _same_buckets(metrics: Metrics) -> bool:
+    """Whether durations and latency are one histogram, so that the bounds of the one are those of the other."""
+    duration, latency = metrics.duration, metrics.successful_duration
+    return duration is not None and latency is not None and duration.name == latency.name
+
+
+def _in_seconds(buckets: distribution.Shares, metrics: Metrics) -> distribution.Shares:
+    scale = metrics.duration.scale if metrics.duration is not None else 1.0
+    return buckets if scale == 1.0 else tuple((bound * scale, share) for bound, share in buckets)
