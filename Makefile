@@ -7,7 +7,7 @@ N ?= 1000
 JSON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test e2e check format generate lock bench-scale clean
+.PHONY: help setup tools demo test e2e check format generate lock image bench-scale clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,11 +52,20 @@ generate: setup ## Write crds/ and docs/reference.md from the models
 bench-scale: tools ## N objects on a real control plane: create, rest, react (JSON=file writes the rows)
 	$(BIN)/python -m benchmarks.scale --objects $(N) $(if $(JSON),--json $(JSON))
 
+COMPILE = $(VENV)-lock/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
 lock: ## Resolve the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
-	$(VENV)-lock/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
-	  --no-emit-index-url --no-emit-trusted-host -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
+	$(COMPILE) -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
+	$(COMPILE) -c requirements.lock -o requirements-operator.lock pyproject.toml
+	$(COMPILE) -c requirements.lock -o e2e/agents/reference/requirements.lock clients/python/pyproject.toml e2e/agents/reference/requirements.in
+	$(COMPILE) -c requirements.lock --build-deps-for wheel --only-build-deps -o requirements-build.lock pyproject.toml
 	rm -rf $(VENV)-lock
+
+image: ## Build the operator's image and print what it adds to its base
+	docker build --tag agentscaler.dev/operator:0.1.0 .
+	@docker image inspect --format '{{.Size}}' python:3.11-slim-bookworm agentscaler.dev/operator:0.1.0 | xargs | awk '{printf "%.1f MB beyond the base\n", ($$2 - $$1) / 1e6}'
 
 clean: ## Remove the virtual environment and caches of the work tree
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
