@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 from agentscaler_runtime import Metrics
 
 # For properties: a busy machine is no reason to fail.
+PATIENCE_SECONDS = 60.0
+"""Only a failure has to wait for so long."""
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -28,7 +30,7 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float:
     return value
 
 
-async def until(condition: Callable[[], object], what: str, timeout_seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_seconds} s: {what}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentscaler_runtime import Cache, CacheSettings, Metrics
 from agentscaler_runtime.cache import ENTRY_OVERHEAD_BYTES
-from clients.python.tests.support import Clock, sample, settle, unhurried
+from clients.python.tests.support import PATIENCE_SECONDS, Clock, sample, settle, unhurried
 
 ENTRY = 1000 + sys.getsizeof("a") + ENTRY_OVERHEAD_BYTES
 
@@ -181,7 +181,7 @@ async def test_a_load_that_nobody_waits_for_is_cancelled(cache: Cache) -> None:
     for caller in callers:
         caller.cancel()
     next_caller = asyncio.create_task(get(cache, "a"))
-    assert await asyncio.wait_for(next_caller, 1) == "load 1"
+    assert await asyncio.wait_for(next_caller, PATIENCE_SECONDS) == "load 1"
     assert stuck.loads == 1
 
 

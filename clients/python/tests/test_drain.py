@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentscaler_runtime import RejectedError, Runtime, Settings, WorkerSettings
-from clients.python.tests.support import sample, settle
+from clients.python.tests.support import PATIENCE_SECONDS, sample, settle
 
 ONE_WORKER = Settings(workers=WorkerSettings(max_concurrent=1))
 
@@ -29,12 +29,12 @@ async def test_a_drain_finishes_what_runs_and_refuses_the_rest(tmp_path: Path) -
         with pytest.raises(RejectedError, match="draining"):
             await waiting
         with pytest.raises(RejectedError, match="draining"):
-            await asyncio.wait_for(work(), 1)
+            await asyncio.wait_for(work(), PATIENCE_SECONDS)
         drained = asyncio.create_task(runtime.wait_drained())
         await settle()
         assert not drained.done()
         finish.set()
-        await asyncio.wait_for(drained, 1)
+        await asyncio.wait_for(drained, PATIENCE_SECONDS)
         assert running.result() == "finished"
         assert sample(runtime.metrics, "agent_rejected_total", reason="draining") == 2
 

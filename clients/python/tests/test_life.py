@@ -3,10 +3,12 @@
 import asyncio
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentscaler_runtime import RejectedError, Runtime
+from clients.python.tests.support import until
 
 
 async def test_a_runtime_that_was_not_entered_says_so(tmp_path: Path) -> None:
@@ -50,3 +52,28 @@ async def test_taking_sigterm_away_from_a_server_is_noted(tmp_path: Path, caplog
     loop.add_signal_handler(signal.SIGTERM, loop.stop)  # as uvicorn and aiohttp's run_app do before the agent starts
     async with Runtime(settings_directory=tmp_path, drain_on_sigterm=True):
         assert "leave drain_on_sigterm off" in caplog.text
+
+
+async def test_settings_whose_application_failed_are_applied_at_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Runtime(settings_directory=tmp_path) as runtime:
+        failed = asyncio.Event()
+
+        def fail_once(_: object) -> None:
+            monkeypatch.undo()
+            failed.set()
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(runtime.breaker, "retune", fail_once)
+        (tmp_path / "tuning.json").write_text('{"generation": 3, "workers": {"maxConcurrent": 3}}')
+        await asyncio.wait_for(failed.wait(), 5)
+        assert runtime.applied_generation == 0
+        await until(lambda: runtime.applied_generation == 3, "the second attempt")
+        assert runtime.settings.workers.max_concurrent == 3
+
+
+@pytest.mark.parametrize("arguments", [{"memory_limit_bytes": 0}, {"queue_size": -1}, {"memory_wait_seconds": -1.0}])
+def test_arguments_under_which_no_run_could_ever_wait_or_start_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Runtime(**arguments)

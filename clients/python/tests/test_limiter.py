@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agentscaler_runtime import Metrics, RejectedError, RejectReason
 from agentscaler_runtime.limiter import WorkerLimiter
-from clients.python.tests.support import Clock, sample, settle, unhurried
+from clients.python.tests.support import PATIENCE_SECONDS, Clock, sample, settle, unhurried
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_a_caller_who_gives_up_as_its_turn_comes_hands_the_worker_on(
     else:
         quitter.cancel()
         limiter.release()
-    await asyncio.wait_for(patient, 1)
+    await asyncio.wait_for(patient, PATIENCE_SECONDS)
     assert quitter.cancelled()
     assert (limiter.running, limiter.waiting) == (1, 0)
 

@@ -15,7 +15,7 @@ from agentscaler_runtime import (
     WorkerSettings,
 )
 from agentscaler_runtime.memory import MemoryBudget, resident_bytes
-from clients.python.tests.support import sample, settle, until
+from clients.python.tests.support import PATIENCE_SECONDS, sample, settle, until
 
 ONE_WORKER = Settings(workers=WorkerSettings(max_concurrent=1))
 QUICK_BREAKER = Settings(
@@ -166,7 +166,7 @@ async def test_an_open_breaker_refuses_at_once_though_all_workers_are_busy(tmp_p
             with pytest.raises(ConnectionError):
                 await runtime.breaker.call(fail)
         with pytest.raises(RejectedError, match="breaker"):
-            await asyncio.wait_for(work(), 0.5)
+            await asyncio.wait_for(work(), PATIENCE_SECONDS)
         finish.set()
         await asyncio.gather(*busy)
 
@@ -223,7 +223,7 @@ async def test_above_the_high_water_mark_runs_wait_and_go_on_when_memory_falls(t
         await settle()
         assert not waiting.done()
         del block
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
 async def test_who_waits_too_long_for_memory_is_refused_and_the_cache_gives_way(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-scale", type=float, default=0.05)
     parser.add_argument("--memory-limit-bytes", type=int, help="default: the container's limit")
     parser.add_argument("--memory-tail-quantile", type=float, default=0.9, help="rarer peaks of memory are cut to it")
+    parser.add_argument("--run-seconds", type=float, help="of every run, before the time scale (default: as measured)")
     parser.add_argument("--workers", type=int, default=8, help="used where tuning.json says nothing")
     parser.add_argument("--queue-size", type=int, default=500)
     parser.add_argument("--drain-linger-seconds", type=float, default=1.0)
@@ -49,6 +50,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         time_scale=arguments.time_scale,
         memory_scale=arguments.memory_scale,
         tail_quantile=arguments.memory_tail_quantile,
+        run_seconds=arguments.run_seconds,
         seed=arguments.seed,
     )
     session = ClientSession(

@@ -73,15 +73,24 @@ class Shape:
         memory_scale: Factor on every size.
         tail_quantile: Peaks of memory above this quantile are cut to it. The measured tail has a run in a hundred
             with ten times the memory, which no limit fit for the others survives.
+        run_seconds: Every run takes so long, before the time scale, instead of a measured time; a cached result still
+            saves its part.
         seed: For the same jobs in the same order.
     """
 
     def __init__(
-        self, *, time_scale: float, memory_scale: float, tail_quantile: float = 0.9, seed: int | None = None
+        self,
+        *,
+        time_scale: float,
+        memory_scale: float,
+        tail_quantile: float = 0.9,
+        run_seconds: float | None = None,
+        seed: int | None = None,
     ) -> None:
         self._time_scale = time_scale
         self._memory_scale = memory_scale
         self._tail_quantile = tail_quantile
+        self._run_seconds = run_seconds
         self._random = random.Random(seed)
         self._popularity = list(accumulate(rank**-ZIPF_EXPONENT for rank in range(1, KEYS + 1)))
 
@@ -104,6 +113,8 @@ class Shape:
 
     def seconds(self) -> float:
         """Duration of one run without a cached result, before the time scale."""
+        if self._run_seconds is not None:
+            return self._run_seconds
         output_tokens = OUTPUT_TOKENS_MEDIAN * self._random.lognormvariate(0, OUTPUT_TOKENS_SIGMA)
         seconds = (
             BASE_SECONDS

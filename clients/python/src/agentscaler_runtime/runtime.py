@@ -93,6 +93,10 @@ class Runtime:
         drain_on_sigterm: bool = False,
         registry: CollectorRegistry | None = None,
     ) -> None:
+        if memory_limit_bytes is not None and memory_limit_bytes < 1:
+            raise ValueError("memory_limit_bytes must be at least 1, or None for the container's limit")
+        if queue_size < 0 or memory_wait_seconds < 0:
+            raise ValueError("queue_size and memory_wait_seconds must be at least 0")
         self._settings = defaults or Settings()
         self._generation = 0
         self._memory_wait_seconds = memory_wait_seconds
@@ -267,9 +271,13 @@ class Runtime:
         if tuning is None:
             return
         settings = tuning.settings
-        self.cache.retune(settings.cache)
-        self.breaker.retune(settings.circuit_breaker)
-        self._limiter.resize(settings.workers.max_concurrent)
+        try:
+            self.cache.retune(settings.cache)
+            self.breaker.retune(settings.circuit_breaker)
+            self._limiter.resize(settings.workers.max_concurrent)
+        except BaseException:
+            self._file.forget()  # the next poll brings the same settings again
+            raise
         self._settings = settings
         self._generation = tuning.generation  # last: it says that all of the above is in force
         logger.info("settings of generation %s are in force", tuning.generation)

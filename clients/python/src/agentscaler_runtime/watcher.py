@@ -50,6 +50,10 @@ class SettingsFile:
             logger.warning("tuning.json has keys that this agent does not know: %s", ", ".join(tuning.unknown_keys))
         return tuning
 
+    def forget(self) -> None:
+        """Makes the next poll bring what is there, also when it is not new."""
+        self._seen = None
+
     def _broken(self, *, seen: bytes | str, why: str) -> None:
         if seen == self._seen:
             return
