@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 from agentscaler_runtime import BreakerState, CircuitBreaker, CircuitBreakerSettings, CircuitOpenError, Metrics
 from agentscaler_runtime.breaker import reservation_of_run
@@ -40,8 +41,10 @@ async def test_a_trial_that_a_run_keeps_and_does_not_use_goes_to_others() -> Non
     clock = Clock()
     breaker = await half_open(clock)
     kept = [breaker.reserve(), breaker.reserve()]
+    breaker.retune(replace(SETTINGS, wait_duration_in_open_state_seconds=1))
+    clock.now += 29
     assert await try_call(breaker) == "CircuitOpenError"
-    clock.now += WAIT_SECONDS
+    clock.now += 1
     assert await try_call(breaker, well=False) == "ConnectionError"
     for each in kept:
         breaker.cancel_reservation(each)  # lapsed: there is nothing left to give back

@@ -30,7 +30,7 @@ async def test_memory_that_a_run_left_behind_does_not_shut_the_gate_for_ever(
     resident = resident_bytes()
     assert resident is not None
     async with Runtime(
-        settings_directory=tmp_path, memory_limit_bytes=int((resident + 60_000_000) / 0.9), memory_wait_seconds=3
+        settings_directory=tmp_path, memory_limit_bytes=int((resident + 60_000_000) / 0.9), memory_wait_seconds=20
     ) as runtime:
         async with runtime.run():
             leave_behind()
@@ -40,7 +40,7 @@ async def test_memory_that_a_run_left_behind_does_not_shut_the_gate_for_ever(
 
 async def test_the_cache_gives_way_to_runs_that_wait_though_another_runs_on(tmp_path: Path) -> None:
     defaults = Settings(workers=WorkerSettings(max_concurrent=2), cache=CacheSettings(max_bytes=600_000))
-    async with Runtime(settings_directory=tmp_path, defaults=defaults, memory_wait_seconds=3) as runtime:
+    async with Runtime(settings_directory=tmp_path, defaults=defaults, memory_wait_seconds=8) as runtime:
         runtime._gate._budget = MemoryBudget(1_000_000, lambda: 500_000 + runtime.cache.size_bytes)
         finish = asyncio.Event()
 

@@ -15,6 +15,7 @@ from agentscaler_runtime.upstream import UpstreamErrorKind, classify_error
 
 WINDOW_CALLS = 10_000
 _RETRY_HALF_OPEN_SECONDS = 1.0
+_TRIAL_KEPT_SECONDS = 30.0  # at least: a run may have something else to do before its first call
 
 T = TypeVar("T")
 
@@ -240,7 +241,8 @@ class CircuitBreaker:
 
     def _lapse_reservations(self) -> None:
         # A run that is busy with something else must not keep all the others out.
-        lapsed_until = self._clock() - self._settings.wait_duration_in_open_state_seconds
+        kept_seconds = max(_TRIAL_KEPT_SECONDS, self._settings.wait_duration_in_open_state_seconds)
+        lapsed_until = self._clock() - kept_seconds
         while self._reservations and self._reservations[0].made_at <= lapsed_until:
             self.cancel_reservation(self._reservations.popleft())
 
