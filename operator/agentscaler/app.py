@@ -16,13 +16,14 @@ from kubernetes.config import ConfigException
 
 from agentscaler import health, logs
 from agentscaler.frameworks.registry import PRESETS
-from agentscaler.kube import permissions, schema
+from agentscaler.kube import schema
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
 from agentscaler.kube.leadership import Leadership
 from agentscaler.kube.lease import Election, own_namespace
+from agentscaler.kube.permissions import Permissions
 from agentscaler.kube.records import Records
-from agentscaler.kube.resync import CannotStart, Resync
+from agentscaler.kube.resync import MISSING_CRD, CannotStart, Resync
 from agentscaler.kube.store import Store
 from agentscaler.kube.targets import Targets
 from agentscaler.kube.watch import Watch
@@ -55,6 +56,9 @@ async def run(settings: OperatorSettings) -> int:
             await Operator(settings, stack).run(stop)
     except (CannotStart, ConfigException) as error:
         logger.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 (a mend for a person, not a crash)
+        return 1
+    except Died as error:
+        logger.error("the process ends", extra={"error": str(error)})  # noqa: TRY400 (as above)
         return 1
     except Exception:
         logger.exception("a part has died; the process ends")
@@ -94,6 +98,7 @@ class Operator:
         self._resync = Resync(
             self._api, self._store, settings.namespaces, settings.resync_seconds, self._telemetry.resynced
         )
+        self._permissions = Permissions(self._api, settings.namespaces, self._lease)
         self._watch = Watch(self._store, configuration, settings.namespaces)
         self._collector = Collector(settings.servers, PRESETS)
         stack.push_async_callback(self._collector.close)
@@ -105,20 +110,31 @@ class Operator:
 
         Raises:
             CannotStart: The CRD or RBAC is missing.
+            Died: The CRD was removed.
             ExceptionGroup: A part has died.
         """
         server = await self._serve()
         if not await _unless(stop, self._begin()):
             return
+        try:
+            await self._work(stop, server)
+        except ExceptionGroup as error:
+            if await self._resync.finds_no_crd():
+                raise Died(f"{MISSING_CRD}; it was removed while the operator ran") from error
+            raise
+
+    async def _work(self, stop: asyncio.Event, server: web.AppRunner) -> None:
         stop_watch = asyncio.Event()
         # The loop comes first: at its end kopf cancels every task that is younger than itself.
         async with asyncio.TaskGroup() as group:
             loop = group.create_task(_essential("control loop", self._act(stop), stop))
             resync = group.create_task(_essential("resync", self._resync.run(), stop))
+            rights = group.create_task(_essential("permissions", self._permissions.run(), stop))
             await asyncio.sleep(0)
             group.create_task(_essential("watch", self._watch.run(stop_watch, partial(_listen, stop)), stop))
             await loop
             resync.cancel()
+            rights.cancel()
             # Open connections are tasks that kopf would wait for.
             await server.cleanup()
             stop_watch.set()
@@ -128,7 +144,7 @@ class Operator:
         if lacking := self._collector.lacking():
             logger.error("not ready", extra={"mend": lacking})
         await self._resync.first()
-        if denied := await permissions.require(self._api, self._settings.namespaces, self._lease):
+        if denied := await self._permissions.check():
             raise CannotStart(denied)
         if outdated := await schema.require(self._api):
             raise CannotStart(outdated)
@@ -138,7 +154,12 @@ class Operator:
             return None
         namespace, name = self._lease
         election = Election(
-            configuration, self._leadership, namespace=namespace, name=name, requests=self._api.requests
+            configuration,
+            self._leadership,
+            namespace=namespace,
+            name=name,
+            requests=self._api.requests,
+            denied=self._api.denied,
         )
         self._stack.callback(election.close)
         return election
@@ -167,13 +188,17 @@ class Operator:
         finally:
             self._telemetry.leads(is_leader=False)
 
+    def _unready(self) -> str:
+        """Why the operator is not ready; empty when it is."""
+        return self._resync.failure or self._watch.missing or self._permissions.lacking or self._collector.lacking()
+
     async def _serve(self) -> web.AppRunner:
         probes = health.Probes(
             self._telemetry,
             tick_seconds=self._settings.tick_seconds,
             resync_seconds=self._settings.resync_seconds,
             tried_at=lambda: self._resync.tried_at,
-            unready=lambda: self._resync.failure or self._watch.missing or self._collector.lacking(),
+            unready=self._unready,
             standing_by=lambda: not self._leadership.is_held,
         )
         server = web.AppRunner(health.application(self._telemetry, probes, self._records), access_log=None)

@@ -18,7 +18,7 @@ from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.kube.actuator import Actuator
 from agentscaler.kube.api import KubeApi
-from agentscaler.kube.case import Outcome
+from agentscaler.kube.case import Case, Outcome
 from agentscaler.kube.live import Live
 from agentscaler.kube.records import Records
 from agentscaler.kube.store import Record, Store
@@ -154,6 +154,7 @@ class Loop:
         if watched.task is not None and not watched.task.done():
             return None
         watched.due.phase = phases[record.namespace]
+        watched.failed = False
         changed = watched.take(record)
         watched.fresh = changed or watched.due.is_now(now, self._tick_seconds)
         watched.followed = watched.waits and now - watched.waits_since < FOLLOWED_SECONDS
@@ -185,24 +186,27 @@ class Loop:
         history = await self._collector.history(known, now) if known else {}
         for watched in new:
             live = lives[watched.record.uid]
-            if live.known:
-                watched.memory = objects.recalled(watched, live, history.get(watched.record.uid, ()))
+            try:
+                if live.known:
+                    watched.memory = objects.recalled(watched, live, history.get(watched.record.uid, ()))
+            except Exception:  # one object's failure never disturbs the others
+                log.exception("object failed", extra=watched.place)
+                self._failed(watched)
 
     async def _pass(self, watched: Watched, live: Live, observation: Observation, now: float) -> None:
         async with self._slots:
             try:
                 await self._decide_and_act(watched, live, observation, now)
             except Exception:  # one object's failure never disturbs the others
-                record = watched.record
-                log.exception("object failed", extra={"namespace": record.namespace, "object": record.name})
-                self._telemetry.failed()
+                log.exception("object failed", extra=watched.place)
+                self._failed(watched)
 
     async def _decide_and_act(self, watched: Watched, live: Live, observation: Observation, now: float) -> None:
         if watched.memo.is_ahead_of(live, now):
             watched.due.at = now  # the LIST is older than our own last write: the next tick sees it
             return
         record, policy = watched.record, watched.policy
-        case = objects.case(watched, live, observation, now, self._in_flight(watched, now))
+        case = self._case(watched, live, observation, now)
         if case.fresh and case.decision is not None and policy is not None:
             self._telemetry.decided(str(case.decision.reason))
             if not watched.nothing_done:  # the same decision once more
@@ -217,6 +221,20 @@ class Loop:
         self._wrote(outcome)
         if case.decision is not None:
             self._telemetry.in_force(record.namespace, record.name, case.decision.settings)
+
+    def _case(self, watched: Watched, live: Live, observation: Observation, now: float) -> Case:
+        in_flight = self._in_flight(watched, now)
+        try:
+            if not watched.failed:
+                return objects.case(watched, live, observation, now, in_flight)
+        except Exception:  # as above; and the object's user is told
+            log.exception("object failed", extra=watched.place)
+            self._failed(watched)
+        return objects.failed_case(watched, live, observation, now, in_flight)
+
+    def _failed(self, watched: Watched) -> None:
+        watched.failed = True
+        self._telemetry.failed()
 
     def _in_flight(self, watched: Watched, now: float) -> Callable[[], asyncio.Future[dict[str, float]]]:
         async def ask() -> dict[str, float]:

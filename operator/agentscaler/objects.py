@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from agentscaler.api.conditions import Reason
 from agentscaler.core.decide import decide
 from agentscaler.core.decision import Decision
 from agentscaler.core.memory import Memory
@@ -22,7 +23,7 @@ from agentscaler.kube.case import Case, InFlight, Outcome
 from agentscaler.kube.delivery import remembered
 from agentscaler.kube.facts import limits
 from agentscaler.kube.live import ConflictFacts, Live
-from agentscaler.kube.memo import Memo
+from agentscaler.kube.memo import Memo, Problem
 from agentscaler.kube.records import DecisionRecord
 from agentscaler.kube.store import Record
 from agentscaler.schedule import Due
@@ -48,6 +49,8 @@ class Watched:
     request: SignalRequest | None = None
     memory: Memory | None = None
     """None until it has been recalled."""
+    failed: bool = False
+    """The operator has failed on it in this tick."""
     decision: Decision | None = None
     due: Due = field(default_factory=Due)
     fresh: bool = False
@@ -68,6 +71,11 @@ class Watched:
     def interval_seconds(self) -> int:
         """Pace of its decisions."""
         return self.policy.interval_seconds if self.policy is not None else DEFAULTS.interval_seconds
+
+    @property
+    def place(self) -> dict[str, str]:
+        """For a line in the log."""
+        return {"namespace": self.record.namespace, "object": self.record.name}
 
     def take(self, record: Record) -> bool:
         """Take in the record of now; whether its user has changed it, or it is new."""
@@ -145,6 +153,31 @@ def case(watched: Watched, live: Live, observation: Observation, now: float, in_
         return replace(made, decision=watched.decision)
     target = _target(watched, live, watched.memory)
     return replace(made, fresh=True, decision=decide(watched.policy, target, observation, watched.memory, now))
+
+
+def failed_case(watched: Watched, live: Live, observation: Observation, now: float, in_flight: InFlight) -> Case:
+    """What the act side gets after a failure of our own: everything is held, and the user is told."""
+    record = watched.record
+    # The same from tick to tick: the exception itself may hold numbers, and stands in the log.
+    failure = Problem(
+        Reason.INTERNAL_ERROR,
+        "the operator failed on this object, which is a bug: everything is held; please report the line "
+        f"'object failed' that its log has for {record.namespace}/{record.name}, with the exception",
+        stalled=True,
+    )
+    return Case(
+        record=record,
+        live=live,
+        policy=watched.policy,
+        effective=watched.effective,
+        observation=observation,
+        decision=None,
+        fresh=watched.fresh,
+        before=watched.memory or Memory(),
+        now=now,
+        in_flight=in_flight,
+        failure=failure,
+    )
 
 
 def record_of(watched: Watched, made: Case, live: Live) -> DecisionRecord:

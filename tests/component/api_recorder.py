@@ -84,6 +84,10 @@ class Recorder:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._http.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

@@ -231,7 +231,9 @@ def test_a_missing_right_on_the_lease_ends_it_with_the_rule_to_add(
     assert f"may not {verb} leases.coordination.k8s.io in namespace {namespace}" in error
 
 
-def test_the_written_rules_are_enough_for_a_leader(cluster: ControlPlane, namespace: str, tmp_path: Path) -> None:
+def test_the_written_rules_are_enough_for_a_leader_and_their_loss_is_named(
+    cluster: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
     rule = {"apiGroups": [LEASE_RULE.group], "resources": [LEASE_RULE.resource]}
     named = {**rule, "verbs": ["get", "update"], "resourceNames": ["agentscaler"]}
     kubeconfig = allow(cluster, namespace, [*as_rbac(), named, {**rule, "verbs": ["create"]}])
@@ -240,6 +242,13 @@ def test_the_written_rules_are_enough_for_a_leader(cluster: ControlPlane, namesp
         renewed = lease(cluster, namespace)["spec"]["renewTime"]
         wait_until(lambda: lease(cluster, namespace)["spec"]["renewTime"] > renewed, SLOW_SECONDS, "a renewal")
         assert operator.metric('agentscaler_kube_request_failures_total{error="Forbidden"}') == 0
+        role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/operator"
+        before = cluster.get(role)
+        cluster.request("PUT", role, {**before, "rules": as_rbac()}).raise_for_status()
+        wait_until(lambda: "may not update leases" in operator.get("/readyz").text, SLOW_SECONDS, "what is lacking")
+        before["metadata"].pop("resourceVersion")
+        cluster.request("PUT", role, before).raise_for_status()
+        wait_until(lambda: leads(operator) and operator.get("/readyz").ok, SLOW_SECONDS, "its next term")
 
 
 def test_outside_of_a_cluster_the_namespace_of_the_lease_has_to_be_said(

@@ -18,8 +18,9 @@ from kubernetes import client
 
 from agentscaler.kube.bucket import TokenBucket
 from agentscaler.kube.connection import Body, Connection, Request
-from agentscaler.kube.errors import Gone, KubeError, Throttled, Unavailable
+from agentscaler.kube.errors import Forbidden, Gone, KubeError, Throttled, Unavailable
 from agentscaler.kube.leadership import Leadership
+from agentscaler.kube.paths import Access
 
 APPLY: Final = "application/apply-patch+yaml"
 JSON: Final = "application/json-patch+json"
@@ -54,6 +55,7 @@ class KubeApi:
     Attributes:
         requests: How many requests went out, by (verb, resource with group).
         failures: How many of them failed, by the name of their `KubeError`.
+        denied: What RBAC has refused since somebody emptied this; without names.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class KubeApi:
         self.configuration = configuration
         self.requests: Counter[tuple[str, str]] = Counter()
         self.failures: Counter[str] = Counter()
+        self.denied: set[Access] = set()
         self._connection = Connection(configuration, connections=_THREADS, timeout_seconds=timeout_seconds)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kube-api")
         self._bucket = TokenBucket(writes_per_second, write_burst)
@@ -232,6 +235,8 @@ class KubeApi:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._connection.call, request)
         except KubeError as error:
             self.failures[type(error).__name__] += 1
+            if isinstance(error, Forbidden):
+                self.denied.add(replace(asked, name=""))
             raise
 
 

@@ -37,6 +37,8 @@ class Case:
     """What `decide` started from."""
     now: float
     in_flight: InFlight
+    failure: Problem | None = None
+    """Why nothing could be decided where that is the operator's own fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
@@ -22,9 +23,9 @@ from typing import Any, Final
 from kubernetes import client
 
 from agentscaler.kube.connection import Body, Connection, Request
-from agentscaler.kube.errors import Conflict, KubeError, NotFound
+from agentscaler.kube.errors import Conflict, Forbidden, KubeError, NotFound
 from agentscaler.kube.leadership import Leadership, boot_seconds
-from agentscaler.kube.paths import LEASES
+from agentscaler.kube.paths import LEASES, Access
 
 LEASE_SECONDS: Final = 8.0
 """For so long a holder that shows no sign of life is waited for."""
@@ -73,6 +74,7 @@ class Election:
         namespace: str,
         name: str,
         requests: Counter[tuple[str, str]] | None = None,
+        denied: set[Access] | None = None,
         clock: Clock = boot_seconds,
     ) -> None:
         """Connect when `run` begins.
@@ -83,6 +85,7 @@ class Election:
             namespace: Of the Lease.
             name: Of the Lease.
             requests: Counts what is sent, by (verb, resource).
+            denied: Takes what RBAC refuses.
             clock: That of `leadership`.
         """
         self.identity = new_identity()
@@ -92,6 +95,7 @@ class Election:
         self._name = name
         self._clock = clock
         self._requests = requests if requests is not None else Counter()
+        self._denied = denied if denied is not None else set()
         # A connection and a thread of its own: renewals do not queue behind a thousand writes.
         self._connection = Connection(configuration, connections=1, timeout_seconds=_TIMEOUT_SECONDS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
@@ -230,8 +234,13 @@ class Election:
         self._own = None
 
     async def _send(self, request: Request) -> Body:
-        self._requests[request.access.verb, request.access.kind] += 1
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.call, request)
+        asked = request.access
+        self._requests[asked.verb, asked.kind] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.call, request)
+        except Forbidden:
+            self._denied.add(replace(asked, name=""))
+            raise
 
     def _tell(self, error: str) -> None:
         """Log a failure once, until it changes or passes."""

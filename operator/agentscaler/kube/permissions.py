@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from agentscaler.kube.paths import Access
 
 logger = logging.getLogger(__name__)
 
+_PACE_SECONDS: Final = 5.0
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -58,6 +59,69 @@ async def missing(api: KubeApi, namespaces: Collection[str] = (), lease: tuple[s
     Raises:
         KubeError: The API server does not answer.
     """
+    denied = await _denied(api, _wanted(namespaces, lease))
+    for rule, access in denied:
+        if not rule.required:
+            logger.warning(
+                "an optional permission is missing", extra={"effect": rule.why, "mend": missing_rule(access)}
+            )
+    return _sentences(denied)
+
+
+class Permissions:
+    """What we may do, compared with what we need: at the start, and again whenever a request was denied.
+
+    Attributes:
+        lacking: The required permissions that are missing, a line each; empty when there are none.
+    """
+
+    def __init__(self, api: KubeApi, namespaces: Collection[str] = (), lease: tuple[str, str] | None = None) -> None:
+        """Ask nothing yet.
+
+        Args:
+            api: The API server.
+            namespaces: As for `missing`.
+            lease: As for `missing`.
+        """
+        self._api = api
+        self._namespaces = namespaces
+        self._lease = lease
+        self.lacking = ""
+
+    async def check(self) -> str:
+        """Find out what is missing.
+
+        Returns:
+            `lacking`. It stays as it was when nobody can tell.
+        """
+        try:
+            self.lacking = "\n".join(await missing(self._api, self._namespaces, self._lease))
+        except KubeError as error:
+            logger.warning("permissions could not be checked", extra={"error": str(error)})
+        return self.lacking
+
+    async def run(self) -> None:
+        """Follow what happens to them while the operator runs; changes are logged."""
+        required = [(rule, access) for rule, access in _wanted(self._namespaces, self._lease) if rule.required]
+        kinds = {access.kind for _, access in required}
+        while True:
+            await asyncio.sleep(_PACE_SECONDS)
+            suspicious = any(access.kind in kinds for access in self._api.denied)
+            self._api.denied.clear()
+            if not suspicious and not self.lacking:
+                continue
+            before = self.lacking
+            try:
+                self.lacking = "\n".join(_sentences(await _denied(self._api, required)))
+            except KubeError:
+                continue  # nobody can tell now
+            if self.lacking and self.lacking != before:
+                logger.error("permissions are missing", extra={"mend": self.lacking})
+            elif before and not self.lacking:
+                logger.info("the permissions are complete again")
+
+
+def _wanted(namespaces: Collection[str], lease: tuple[str, str] | None) -> list[tuple[Rule, Access]]:
     wanted = [
         (rule, Access(verb, rule.group, rule.resource, namespace))
         for namespace in namespaces or ("",)
@@ -66,14 +130,16 @@ async def missing(api: KubeApi, namespaces: Collection[str] = (), lease: tuple[s
     ]
     if lease is not None:
         wanted += [(LEASE_RULE, _lease_access(verb, *lease)) for verb in LEASE_RULE.verbs]
-    allowed = await asyncio.gather(*(_is_allowed(api, access) for _, access in wanted))
-    denied = [(rule, access) for (rule, access), is_allowed in zip(wanted, allowed, strict=True) if not is_allowed]
-    for rule, access in denied:
-        if not rule.required:
-            logger.warning(
-                "an optional permission is missing", extra={"effect": rule.why, "mend": missing_rule(access)}
-            )
+    return wanted
+
+
+def _sentences(denied: Sequence[tuple[Rule, Access]]) -> list[str]:
     return [f"may not {access}; {missing_rule(access)}" for rule, access in denied if rule.required]
+
+
+async def _denied(api: KubeApi, wanted: Sequence[tuple[Rule, Access]]) -> list[tuple[Rule, Access]]:
+    allowed = await asyncio.gather(*(_is_allowed(api, access) for _, access in wanted))
+    return [asked for asked, is_allowed in zip(wanted, allowed, strict=True) if not is_allowed]
 
 
 def _lease_access(verb: str, namespace: str, name: str) -> Access:
@@ -97,18 +163,3 @@ async def _is_allowed(api: KubeApi, access: Access) -> bool:
     }
     answer = await api.ask(_REVIEWS, review)
     return bool((answer.get("status") or {}).get("allowed"))
-
-
-async def require(api: KubeApi, namespaces: Collection[str] = (), lease: tuple[str, str] | None = None) -> str:
-    """All missing required permissions in one text; empty when there are none, or when nobody can tell.
-
-    Args:
-        api: The API server.
-        namespaces: Where the operator works; empty: everywhere.
-        lease: As for `missing`.
-    """
-    try:
-        return "\n".join(await missing(api, namespaces, lease))
-    except KubeError as error:
-        logger.warning("permissions could not be checked", extra={"error": str(error)})
-        return ""

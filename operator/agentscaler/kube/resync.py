@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.errors import Forbidden, KubeError, NotFound, Unauthorized
@@ -20,6 +20,12 @@ from agentscaler.kube.store import Store
 _LONGEST_PAUSE_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+MISSING_CRD: Final = (
+    "the API server does not know AgentDeployments: install the CRD with "
+    "`agentscaler crds | kubectl apply --server-side -f -` or `kubectl apply --server-side -f crds/`"
+)
 
 
 class CannotStart(Exception):  # noqa: N818 (it is the sentence that a person reads)
@@ -94,10 +100,7 @@ class Resync:
             try:
                 await self.once()
             except NotFound as error:
-                raise CannotStart(
-                    "the API server does not know AgentDeployments: install the CRD with "
-                    "`agentscaler crds | kubectl apply --server-side -f -` or `kubectl apply --server-side -f crds/`"
-                ) from error
+                raise CannotStart(MISSING_CRD) from error
             except (Forbidden, Unauthorized) as error:
                 raise CannotStart(str(error)) from error
             except KubeError as error:
@@ -110,6 +113,16 @@ class Resync:
             else:
                 logger.info("synced", extra={"objects": len(self._store)})
                 return
+
+    async def finds_no_crd(self) -> bool:
+        """Whether the API server says that there are no AgentDeployments."""
+        try:
+            await self.once()
+        except NotFound:
+            return True
+        except KubeError:
+            return False
+        return False
 
     async def run(self) -> None:
         """Read again and again; a failure is logged and mended by the next time, which then comes sooner."""

@@ -40,6 +40,8 @@ _HOPELESS = frozenset(
 def blocked(case: Case) -> Problem | None:
     """Why nothing may be written for this object now; None when all is clear."""
     record, live = case.record, case.live
+    if case.failure is not None:
+        return case.failure
     if record.spec is None:
         return Problem(Reason.INVALID_SPEC, record.invalid, stalled=True)
     if live.conflict is not None and live.conflict.reason is Reason.TARGET_SHARED:
