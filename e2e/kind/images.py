@@ -61,6 +61,7 @@ def build(engine: Engine, *, registry: bool) -> Images:
         base.make_python(engine)
     with stage("image of the operator"):
         operator = build_operator(engine, ROOT)
+        engine.docker("tag", operator, f"{OPERATOR}:{VERSION}")  # what the chart takes unless told otherwise
     with stage("image of the reference agent"):
         arguments = ("--file", ROOT / "e2e/agents/reference/Dockerfile", "--tag", AGENT)
         engine.docker("build", "--quiet", "--network=host", *arguments, ROOT)
@@ -75,7 +76,6 @@ def build_operator(engine: Engine, tree: Path) -> str:
     identity = answer.stdout.strip().splitlines()[-1]
     name = f"{OPERATOR}:{VERSION}-{identity.rpartition(':')[2][:12]}"
     engine.docker("tag", identity, name)
-    engine.docker("tag", identity, f"{OPERATOR}:{VERSION}")
     return name
 
 

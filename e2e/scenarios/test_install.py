@@ -31,7 +31,7 @@ def test_the_minimal_example_becomes_ready_and_a_spike_moves_the_workers_in_the_
     pod = first["metadata"]["name"]
     before = cluster.metric(namespace, pod, "agent_worker_limit")
 
-    with PodLoad(cluster, namespace, name, rate_per_second=5, max_duration_seconds=180, timeout_seconds=600):
+    with PodLoad(cluster, namespace, name, rate_per_second=30, max_duration_seconds=120):
         wait_until(lambda: cluster.metric(namespace, pod, "agent_worker_limit") > before, READY_SECONDS, "more workers")
 
     (same,) = [each for each in cluster.pods_of(namespace, name) if each["metadata"]["name"] == pod]
