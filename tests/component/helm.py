@@ -63,11 +63,11 @@ class Helm:
             raise HelmError(finished.stderr)
         return finished.stdout
 
-    def template(self, values: Json | None = None, *args: str, namespace: str = NAMESPACE) -> list[Json]:
+    def template(self, values: Json | None = None, *, namespace: str = NAMESPACE, chart: Path = CHART) -> list[Json]:
         """All objects of the chart."""
         # A Helm 3 that is not an official build takes a cluster of 2020 for granted.
         fixed = ("--namespace", namespace, "--kube-version", "v1.36.0")
-        text = self("template", RELEASE, str(CHART), *fixed, *args, values=values or {})
+        text = self("template", RELEASE, str(chart), *fixed, values=values or {})
         return [document for document in yaml.safe_load_all(text) if document]
 
     def install(

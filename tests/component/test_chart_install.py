@@ -158,9 +158,14 @@ def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Cal
     helm.install(*WAIT, namespace=namespace)
     path = PODS.path(namespace, f"{RELEASE}-test")
 
+    def runs() -> bool:
+        """Whether the pod of the test is there, and is not that of the test before."""
+        answer = clean.request("GET", path)
+        return answer.ok and answer.json()["status"]["phase"] not in {"Succeeded", "Failed"}
+
     def end(phase: str) -> None:
         """What a kubelet would do; kwok ends no pods but those of Jobs."""
-        wait_until(lambda: clean.request("GET", path).ok, PATIENCE_SECONDS, "the pod of the test")
+        wait_until(runs, PATIENCE_SECONDS, "the pod of the test")
         body = {"status": {"phase": phase}}
         clean.request("PATCH", f"{path}/status", body, "application/merge-patch+json").raise_for_status()
 

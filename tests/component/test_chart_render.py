@@ -133,6 +133,13 @@ def test_both_versions_of_helm_make_the_same(tmp_path: Path) -> None:
     assert sorted(first, key=order) == sorted(second, key=order)
 
 
+def test_a_packaged_chart_is_the_whole_chart(helm: Helm, tmp_path: Path) -> None:
+    helm("lint", "--strict", str(CHART))
+    helm("package", str(CHART), "--destination", str(tmp_path))
+    (package,) = tmp_path.glob("*.tgz")
+    assert helm.template(EVERYTHING, chart=package) == helm.template(EVERYTHING)
+
+
 def test_the_chart_has_the_version_of_the_operator(helm4: Helm) -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == __version__
