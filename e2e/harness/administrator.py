@@ -13,12 +13,11 @@ import requests
 import yaml
 
 from e2e.harness import tools
-from e2e.harness.process import wait_until
+from e2e.harness.process import REQUEST_SECONDS, wait_until
 
 CRDS = Path(__file__).parents[2] / "crds"
 CONTEXT = "agentscaler"
 CRD_SECONDS = 30.0
-REQUEST_SECONDS = 30.0
 
 Manifest = str | dict[str, Any] | list[dict[str, Any]] | Path
 

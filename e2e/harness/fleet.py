@@ -21,11 +21,10 @@ from aiohttp import web
 from e2e.harness.fleet_api import KubeApi
 from e2e.harness.fleet_runner import REFRESH_SECONDS, Host
 from e2e.harness.fleet_server import Supervisor, application
-from e2e.harness.process import Process, free_port
+from e2e.harness.process import REQUEST_SECONDS, Process, free_port
 from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
-_REQUEST_SECONDS = 5.0
 
 
 class Endpoint(NamedTuple):
@@ -121,11 +120,11 @@ class Fleet:
         self._scrape(None)
 
     def _scrape(self, hide: dict[str, str] | None) -> None:
-        self._http.put(f"{self.url}/scrape", json={"hide": hide}, timeout=_REQUEST_SECONDS).raise_for_status()
+        self._http.put(f"{self.url}/scrape", json={"hide": hide}, timeout=REQUEST_SECONDS).raise_for_status()
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
         try:
-            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=REQUEST_SECONDS)
         except requests.ConnectionError:
             self.process.check()  # a process that ended says why
             raise

@@ -20,11 +20,10 @@ import requests
 from aiohttp import web
 
 from e2e.harness.load_generator import Body, Generator, Record, summarize
-from e2e.harness.process import Process, free_port
+from e2e.harness.process import REQUEST_SECONDS, Process, free_port
 from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
-_REQUEST_SECONDS = 5.0
 
 
 class LoadHandle(ABC):
@@ -128,14 +127,14 @@ class Load(LoadHandle):
         self._workspace.close()
 
     def _put(self, change: dict[str, Any]) -> None:
-        answer = self._http.put(f"{self.url}/load", json=change, timeout=_REQUEST_SECONDS)
+        answer = self._http.put(f"{self.url}/load", json=change, timeout=REQUEST_SECONDS)
         if answer.status_code == 400:
             raise ValueError(answer.text)
         answer.raise_for_status()
 
     def _get(self, path: str, **params: float) -> Any:
         try:
-            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=_REQUEST_SECONDS)
+            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=REQUEST_SECONDS)
         except requests.ConnectionError:
             self.process.check()  # a process that ended says why
             raise

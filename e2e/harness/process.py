@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+PATIENCE_SECONDS = 90.0
+"""Of a test that waits for what takes seconds on an idle machine: only a failure has to wait for so long."""
 START_SECONDS = 60.0
 """From the start of a process until it serves, on a machine that has much else to do."""
-REQUEST_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
+"""Of one request to a part of the harness: what is busy or swapped out answers late."""
+_ASK_SECONDS = 5.0
 # Below the kernel's range for outgoing connections: nothing takes a port while the server that owns it is away.
 PORTS = range(12_000, 32_000)
 
@@ -199,7 +203,7 @@ def serves(url: str) -> bool:
     """
     with requests.Session() as http:
         http.trust_env = False  # no proxy for 127.0.0.1
-        return http.get(url, timeout=REQUEST_SECONDS).ok
+        return http.get(url, timeout=_ASK_SECONDS).ok
 
 
 def wait_until(condition: Callable[[], T | Literal[False] | None], timeout_seconds: float, what: str) -> T:

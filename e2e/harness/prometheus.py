@@ -9,14 +9,12 @@ import requests
 import yaml
 
 from e2e.harness import tools
-from e2e.harness.process import START_SECONDS, Process, free_port, serves
+from e2e.harness.process import REQUEST_SECONDS, START_SECONDS, Process, free_port, serves
 from e2e.harness.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-REQUEST_SECONDS = 15.0
 
 
 class Prometheus:

@@ -20,6 +20,7 @@ from agentscaler.signals.collector import Collector
 from agentscaler.signals.request import SignalRequest
 from agentscaler.telemetry import Telemetry
 from e2e.harness.cluster import ControlPlane
+from e2e.harness.process import PATIENCE_SECONDS
 
 EVENTS = Resource("", "v1", "events")
 MEBIBYTE = 2**20
@@ -120,7 +121,7 @@ class Stage:
 
     async def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Tick until the condition holds."""
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             if found := condition():
                 return found

@@ -15,7 +15,7 @@ import requests
 
 from agentscaler.kube.permissions import RULES
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import REQUEST_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 SLOW_SECONDS = 30.0
@@ -64,7 +64,7 @@ class Running:
         return wait_until(find, SLOW_SECONDS, f"the log line {message!r}")
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.said('serving')['port']}{path}", timeout=5)
+        return requests.get(f"http://127.0.0.1:{self.said('serving')['port']}{path}", timeout=REQUEST_SECONDS)
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics").text.splitlines()

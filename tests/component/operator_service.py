@@ -14,13 +14,12 @@ import requests
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.load import Load
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.component.operator_stage import Stage
 
 NAMESPACE = "whole"
-PATIENCE_SECONDS = 90.0
 TIME_SCALE = 0.2
 LOOK_EVERY_SECONDS = 0.2
 Json = dict[str, Any]
@@ -180,7 +179,9 @@ class Service:
         """A metric without labels as each ready agent says it itself."""
         found = []
         for url in self.urls().values():
-            line = re.search(rf"^{name} (\S+)$", requests.get(f"{url}/metrics", timeout=5).text, re.MULTILINE)
+            line = re.search(
+                rf"^{name} (\S+)$", requests.get(f"{url}/metrics", timeout=REQUEST_SECONDS).text, re.MULTILINE
+            )
             assert line is not None, name
             found.append(float(line[1]))
         return found

@@ -19,14 +19,13 @@ import yaml
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, Process, free_port, wait_until
 from e2e.harness.prometheus import Prometheus
 from e2e.harness.upstream import Upstream
 from e2e.harness.workspace import Workspace
 from tests.component.operator_proxy import Fault, Proxy
 from tests.component.operator_service import (
     NAMESPACE,
-    PATIENCE_SECONDS,
     TIME_SCALE,
     Json,
     Service,
@@ -114,7 +113,7 @@ class Stage:
     def operator_metric(self, name: str) -> float:
         """A metric of the operator, summed over its labels; 0 while it does not answer."""
         try:
-            lines = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=2).text.splitlines()
+            lines = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=REQUEST_SECONDS).text.splitlines()
         except requests.RequestException:
             return 0.0
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
@@ -122,7 +121,7 @@ class Stage:
     def records(self, name: str) -> list[Json]:
         """The full records that the operator has of one object, oldest first."""
         where = {"namespace": NAMESPACE, "name": name}
-        answer = requests.get(f"http://127.0.0.1:{self.port}/records", params=where, timeout=5)
+        answer = requests.get(f"http://127.0.0.1:{self.port}/records", params=where, timeout=REQUEST_SECONDS)
         answer.raise_for_status()
         return cast("list[Json]", answer.json()["records"])
 

@@ -13,7 +13,7 @@ from agentscaler.kube.store import Record, Store
 from agentscaler.kube.targets import Targets
 from agentscaler.kube.workload import MANAGER, config_map, deployment, owner_of
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 
 TEMPLATE = {
     "spec": {
@@ -92,12 +92,12 @@ class World:
             counts = (status.get("replicas", 0), status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
             return counts == (replicas,) * 3 and status["observedGeneration"] == found["metadata"]["generation"]
 
-        wait_until(settled, 30, f"{replicas} ready pods of {name}")
+        wait_until(settled, PATIENCE_SECONDS, f"{replicas} ready pods of {name}")
 
 
 async def eventually(read: Callable[[], Any], condition: Callable[[Any], bool], what: str) -> Any:
     """Read again until the condition holds: `resourceVersion=0` may lag behind a write."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition(seen := await read()):
         assert time.monotonic() < deadline, f"never saw {what}, but {seen}"
     return seen

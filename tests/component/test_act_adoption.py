@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import TEMPLATE, Stage
 
 
@@ -20,7 +20,9 @@ async def test_adoption_touches_no_template_and_deletion_leaves_target_and_setti
     uid = stage.deployment("theirs")["metadata"]["uid"]
     assert [owner["uid"] for owner in stage.config_map()["metadata"]["ownerReferences"]] == [uid]
     stage.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(stage.namespace, "one")).raise_for_status()
-    wait_until(lambda: stage.find(AGENT_DEPLOYMENTS.path(stage.namespace, "one")) is None, 10, "the object gone")
+    wait_until(
+        lambda: stage.find(AGENT_DEPLOYMENTS.path(stage.namespace, "one")) is None, PATIENCE_SECONDS, "the object gone"
+    )
     await stage.tick(2)
     assert stage.deployment("theirs")["metadata"]["uid"] == uid
     assert stage.config_map()["data"]
@@ -53,7 +55,9 @@ async def test_a_second_adoption_goes_on_from_the_settings_of_the_first(stage: S
     await stage.settle()
     was = stage.tuning()
     stage.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(stage.namespace, "one")).raise_for_status()
-    wait_until(lambda: stage.find(AGENT_DEPLOYMENTS.path(stage.namespace, "one")) is None, 10, "the object gone")
+    wait_until(
+        lambda: stage.find(AGENT_DEPLOYMENTS.path(stage.namespace, "one")) is None, PATIENCE_SECONDS, "the object gone"
+    )
     stage.start()
     stage.apply(scaleTargetRef=reference, tuning={"workers": {"min": 11, "max": 20}})
     await stage.settle()

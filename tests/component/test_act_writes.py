@@ -9,7 +9,7 @@ import pytest
 from agentscaler.core.observation import SignalName
 from agentscaler.kube.bucket import TokenBucket
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, DEPLOYMENTS
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import Stage
 
 
@@ -73,7 +73,7 @@ async def test_the_loop_ticks_and_stops_when_told(stage: Stage) -> None:
     path = DEPLOYMENTS.path(stage.namespace, "one")
     await asyncio.to_thread(wait_until, lambda: stage.find(path), 20, "a Deployment")
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
     assert stage.find(path) is not None
     assert stage.telemetry.ticked_at is not None
 

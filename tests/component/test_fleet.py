@@ -11,12 +11,12 @@ import requests
 
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
+from e2e.harness.fleet_runner import REFRESH_SECONDS
 from e2e.harness.load import Load
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 from e2e.harness.prometheus import Prometheus
 from e2e.harness.upstream import Upstream
 
-SECONDS = 40.0
 SCALE = ["--time-scale", "0.05", "--memory-scale", "0.05"]
 SETTINGS = {"name": "settings", "configMap": {"name": "settings"}}
 OPTIONAL_SETTINGS = {"name": "settings", "configMap": {"name": "settings", "optional": True}}
@@ -81,7 +81,7 @@ def endpoints(fleet: Fleet, namespace: str, name: str, count: int) -> dict[str, 
         found = fleet.endpoints(namespace, name)
         return dict(found) if len(found) == count else None
 
-    return wait_until(ready, SECONDS, f"{count} ready endpoints of {name}")
+    return wait_until(ready, PATIENCE_SECONDS, f"{count} ready endpoints of {name}")
 
 
 def scale(cluster: ControlPlane, namespace: str, name: str, replicas: int) -> None:
@@ -104,7 +104,7 @@ def test_each_pod_of_a_deployment_is_a_process_that_answers(
     deploy("researcher", 3)
     ready = endpoints(fleet, namespace, "researcher", 3)
     for url in ready.values():
-        assert requests.get(f"{url}/readyz", timeout=5).ok
+        assert requests.get(f"{url}/readyz", timeout=REQUEST_SECONDS).ok
     pids = {pod["pid"] for pod in fleet.stats()["pods"].values()}
     assert len(pids) == 3
     assert all(psutil.pid_exists(pid) for pid in pids)
@@ -118,13 +118,15 @@ def test_scale_in_drains_without_losing_a_request(
     deploy("researcher", 3)
     endpoints(fleet, namespace, "researcher", 3)
     with Load(fleet.url, namespace, "researcher", rate_per_second=8, max_duration_seconds=60) as load:
-        wait_until(lambda: len(load.stats()["by_pod"]) == 3, SECONDS, "requests on all three")
+        wait_until(lambda: len(load.stats()["by_pod"]) == 3, PATIENCE_SECONDS, "requests on all three")
         scale(cluster, namespace, "researcher", 1)
-        wait_until(lambda: fleet.stats()["totals"]["pods"] == 1, SECONDS, "two pods to go")
+        wait_until(lambda: fleet.stats()["totals"]["pods"] == 1, PATIENCE_SECONDS, "two pods to go")
         after = time.time()
-        wait_until(lambda: load.stats(since=after)["counts"]["ok"] > 5, SECONDS, "requests on the one that stays")
+        wait_until(
+            lambda: load.stats(since=after)["counts"]["ok"] > 5, PATIENCE_SECONDS, "requests on the one that stays"
+        )
         load.set_rate(0)
-        wait_until(lambda: load.stats()["in_flight"] == 0, SECONDS, "the last answers")
+        wait_until(lambda: load.stats()["in_flight"] == 0, PATIENCE_SECONDS, "the last answers")
         assert {record.status for record in load.records()} == {"ok"}
     totals = fleet.stats()["totals"]
     assert (totals["drained"], totals["drain_kills"], totals["lost_runs"]) == (2, 0, 0)
@@ -142,7 +144,7 @@ def test_a_touch_refreshes_the_mount_and_a_change_alone_does_not(
 
     cluster.apply(settings(namespace, 2))
     cluster.kubectl("annotate", "-n", namespace, f"pod/{touched}", "agentscaler.dev/touched=2")
-    wait_until(lambda: files[touched].read_text() == '{"generation": 2}', 1.0, "the touched mount")
+    wait_until(lambda: files[touched].read_text() == '{"generation": 2}', REFRESH_SECONDS / 2, "the touched mount")
     assert files[untouched].read_text() == '{"generation": 1}'
 
 
@@ -155,7 +157,7 @@ def test_a_mount_is_refreshed_now_and_then_without_a_touch(
         (pod,) = endpoints(fleet, namespace, "researcher", 1)
         file = mounted(cluster, fleet, namespace, pod)
         cluster.apply(settings(namespace, 2))
-        wait_until(lambda: file.read_text() == '{"generation": 2}', SECONDS, "the refreshed mount")
+        wait_until(lambda: file.read_text() == '{"generation": 2}', PATIENCE_SECONDS, "the refreshed mount")
 
 
 def test_a_pod_waits_for_a_config_map_that_is_not_optional(
@@ -169,15 +171,17 @@ def test_a_pod_waits_for_a_config_map_that_is_not_optional(
         pods = fleet.stats()["pods"]
         return [pod for key, pod in pods.items() if key.startswith(f"{namespace}/writer-") and pod["waiting"]]
 
-    (writer,) = wait_until(waiting, SECONDS, "the pod without its ConfigMap")
+    (writer,) = wait_until(waiting, PATIENCE_SECONDS, "the pod without its ConfigMap")
     assert writer["waiting"] == 'configmap "settings" not found'
     assert writer["pid"] is None
-    wait_until(lambda: ready_replicas(cluster, namespace, "researcher") == 1, SECONDS, "the one that may start")
-    wait_until(lambda: ready_replicas(cluster, namespace, "writer") == 0, SECONDS, "the one that may not")
+    wait_until(
+        lambda: ready_replicas(cluster, namespace, "researcher") == 1, PATIENCE_SECONDS, "the one that may start"
+    )
+    wait_until(lambda: ready_replicas(cluster, namespace, "writer") == 0, PATIENCE_SECONDS, "the one that may not")
 
     cluster.apply(settings(namespace, 1))
     endpoints(fleet, namespace, "writer", 1)
-    wait_until(lambda: ready_replicas(cluster, namespace, "writer") == 1, SECONDS, "both")
+    wait_until(lambda: ready_replicas(cluster, namespace, "writer") == 1, PATIENCE_SECONDS, "both")
 
 
 def test_a_process_above_its_memory_limit_is_killed_restarted_and_counted(
@@ -203,7 +207,7 @@ def test_a_process_above_its_memory_limit_is_killed_restarted_and_counted(
         last = status.get("lastState", {}).get("terminated", {})
         return bool(status["restartCount"] == 1 and status["ready"] and last["reason"] == "OOMKilled")
 
-    wait_until(told, SECONDS, "the pod's status")
+    wait_until(told, PATIENCE_SECONDS, "the pod's status")
 
 
 def test_a_run_that_outlives_the_grace_period_is_cut_and_counted(
@@ -213,11 +217,11 @@ def test_a_run_that_outlives_the_grace_period_is_cut_and_counted(
     ((name, _),) = endpoints(fleet, namespace, "researcher", 1).items()
     pid = fleet.stats()["pods"][f"{namespace}/{name}"]["pid"]
     with Load(fleet.url, namespace, "researcher", rate_per_second=20, max_duration_seconds=0.5) as load:
-        wait_until(lambda: load.stats()["in_flight"] > 0, SECONDS, "a run")
+        wait_until(lambda: load.stats()["in_flight"] > 0, PATIENCE_SECONDS, "a run")
         cluster.kubectl("delete", "pod", "-n", namespace, name, "--grace-period=3", "--wait=false")
-        wait_until(lambda: load.stats()["counts"]["lost"] > 0, SECONDS, "the cut run")
+        wait_until(lambda: load.stats()["counts"]["lost"] > 0, PATIENCE_SECONDS, "the cut run")
         assert not psutil.pid_exists(pid)
-    wait_until(lambda: f"{namespace}/{name}" not in fleet.stats()["pods"], SECONDS, "the end of the pod")
+    wait_until(lambda: f"{namespace}/{name}" not in fleet.stats()["pods"], PATIENCE_SECONDS, "the end of the pod")
     totals = fleet.stats()["totals"]
     assert (totals["drained"], totals["drain_kills"]) == (0, 1)
     assert totals["lost_runs"] > 0
@@ -234,12 +238,12 @@ def test_hidden_targets_vanish_from_prometheus_and_come_back(namespace: str, fle
             found = prometheus.query(f'up{{job="agents", namespace="{namespace}", container="agent"}} == 1')
             return {sample["metric"]["pod"].split("-")[0] for sample in found}
 
-        wait_until(lambda: up() == {"researcher", "writer"}, SECONDS, "the series of both")
+        wait_until(lambda: up() == {"researcher", "writer"}, PATIENCE_SECONDS, "the series of both")
         fleet.hide(namespace, "researcher-")
         assert all(target["labels"]["pod"].startswith("writer-") for target in fleet.targets())
-        wait_until(lambda: up() == {"writer"}, SECONDS, "stale series")
+        wait_until(lambda: up() == {"writer"}, PATIENCE_SECONDS, "stale series")
         fleet.show()
-        wait_until(lambda: up() == {"researcher", "writer"}, SECONDS, "the series of both again")
+        wait_until(lambda: up() == {"researcher", "writer"}, PATIENCE_SECONDS, "the series of both again")
 
 
 def test_an_api_server_that_goes_away_ends_no_process_and_is_followed_again(
@@ -266,6 +270,6 @@ def test_a_killed_fleet_leaves_no_agent_and_a_new_one_runs_the_pods_again(
     endpoints(fleet, namespace, "researcher", 2)
     pids = [pod["pid"] for pod in fleet.stats()["pods"].values()]
     fleet.process.kill()
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5, "the end of the agents")
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), PATIENCE_SECONDS, "the end of the agents")
     fleet.start()
     endpoints(fleet, namespace, "researcher", 2)

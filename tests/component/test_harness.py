@@ -14,10 +14,9 @@ import requests
 
 from e2e.harness import tools
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30.0
 
 
 def deployment(
@@ -71,7 +70,7 @@ def scale(cluster: ControlPlane, namespace: str, name: str, replicas: int) -> No
 
 def test_a_deployment_of_twenty_gets_ready_pods_with_addresses(cluster: ControlPlane, namespace: str) -> None:
     create(cluster, namespace, deployment("agent", 20))
-    wait_until(lambda: ready(cluster, namespace, "agent") == 20, SECONDS, "20 ready pods")
+    wait_until(lambda: ready(cluster, namespace, "agent") == 20, PATIENCE_SECONDS, "20 ready pods")
     items = pods(cluster, namespace)
     assert len({pod["status"]["podIP"] for pod in items}) == 20
     assert {pod["status"]["phase"] for pod in items} == {"Running"}
@@ -79,16 +78,16 @@ def test_a_deployment_of_twenty_gets_ready_pods_with_addresses(cluster: ControlP
 
 def test_scale_in_removes_plain_pods_at_once(cluster: ControlPlane, namespace: str) -> None:
     create(cluster, namespace, deployment("agent", 5))
-    wait_until(lambda: ready(cluster, namespace, "agent") == 5, SECONDS, "5 ready pods")
+    wait_until(lambda: ready(cluster, namespace, "agent") == 5, PATIENCE_SECONDS, "5 ready pods")
     scale(cluster, namespace, "agent", 2)
     # far below the grace period of 30 s
-    wait_until(lambda: len(pods(cluster, namespace)) == 2, 10, "2 pods left")
+    wait_until(lambda: len(pods(cluster, namespace)) == 2, 25, "2 pods left")
 
 
 def test_start_up_time_comes_from_the_annotation_and_survives_a_touch(cluster: ControlPlane, namespace: str) -> None:
     annotations = {"agentscaler.dev/start-up-seconds": "3"}
     create(cluster, namespace, deployment("agent", 1, annotations=annotations))
-    pod = wait_until(lambda: pods(cluster, namespace), SECONDS, "the pod")[0]["metadata"]["name"]
+    pod = wait_until(lambda: pods(cluster, namespace), PATIENCE_SECONDS, "the pod")[0]["metadata"]["name"]
     started = time.monotonic()
     touches = 0
     while ready(cluster, namespace, "agent") == 0:
@@ -98,31 +97,33 @@ def test_start_up_time_comes_from_the_annotation_and_survives_a_touch(cluster: C
             f"/api/v1/namespaces/{namespace}/pods/{pod}",
             {"metadata": {"annotations": {"touched": str(touches)}}},
         )
-        assert time.monotonic() - started < 10, "touching the pod puts its readiness off"
+        assert time.monotonic() - started < PATIENCE_SECONDS, "touching the pod puts its readiness off"
     assert time.monotonic() - started > 1.5, "the annotation has no effect"
 
 
 def test_a_pod_with_a_process_is_removed_when_it_is_drained(cluster: ControlPlane, namespace: str) -> None:
     create(cluster, namespace, deployment("agent", 1, {"agentscaler.dev/process": "true"}, grace_seconds=600))
-    wait_until(lambda: ready(cluster, namespace, "agent") == 1, SECONDS, "the pod")
+    wait_until(lambda: ready(cluster, namespace, "agent") == 1, PATIENCE_SECONDS, "the pod")
     scale(cluster, namespace, "agent", 0)
     pod = wait_until(
-        lambda: [pod for pod in pods(cluster, namespace) if "deletionTimestamp" in pod["metadata"]], SECONDS, "deletion"
+        lambda: [pod for pod in pods(cluster, namespace) if "deletionTimestamp" in pod["metadata"]],
+        PATIENCE_SECONDS,
+        "deletion",
     )[0]
     assert pod["metadata"]["deletionGracePeriodSeconds"] == 600
     path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
     patch(cluster, path, {"metadata": {"annotations": {"agentscaler.dev/drained": "true"}}})
-    wait_until(lambda: not pods(cluster, namespace), 10, "the removal of the drained pod")
+    wait_until(lambda: not pods(cluster, namespace), PATIENCE_SECONDS, "the removal of the drained pod")
 
 
 def test_a_pod_that_never_drains_is_removed_at_the_end_of_its_grace_period(
     cluster: ControlPlane, namespace: str
 ) -> None:
     create(cluster, namespace, deployment("agent", 1, {"agentscaler.dev/process": "true"}, grace_seconds=4))
-    wait_until(lambda: ready(cluster, namespace, "agent") == 1, SECONDS, "the pod")
+    wait_until(lambda: ready(cluster, namespace, "agent") == 1, PATIENCE_SECONDS, "the pod")
     scale(cluster, namespace, "agent", 0)
     started = time.monotonic()
-    wait_until(lambda: not pods(cluster, namespace), 15, "the removal of the expired pod")
+    wait_until(lambda: not pods(cluster, namespace), PATIENCE_SECONDS, "the removal of the expired pod")
     assert time.monotonic() - started > 2  # the API keeps whole seconds
 
 
@@ -161,7 +162,7 @@ def test_two_control_planes_run_side_by_side(cluster: ControlPlane, namespace: s
 def test_the_parts_come_back_with_their_objects_after_being_killed() -> None:
     with ControlPlane() as plane:
         create(plane, "default", deployment("agent", 3))
-        wait_until(lambda: ready(plane, "default", "agent") == 3, SECONDS, "3 ready pods")
+        wait_until(lambda: ready(plane, "default", "agent") == 3, PATIENCE_SECONDS, "3 ready pods")
         before = {pod["metadata"]["uid"] for pod in pods(plane, "default")}
         plane.apiserver.kill()
         with pytest.raises(requests.ConnectionError):
@@ -175,7 +176,7 @@ def test_the_parts_come_back_with_their_objects_after_being_killed() -> None:
             process.kill()
             process.start()
         scale(plane, "default", "agent", 5)
-        wait_until(lambda: ready(plane, "default", "agent") == 5, 2 * SECONDS, "5 ready pods")
+        wait_until(lambda: ready(plane, "default", "agent") == 5, 2 * PATIENCE_SECONDS, "5 ready pods")
 
 
 def test_cached_tools_are_not_built_again(capfd: pytest.CaptureFixture[str]) -> None:

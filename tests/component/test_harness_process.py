@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from e2e.harness.process import Process, free_port, wait_until
+from e2e.harness.process import PATIENCE_SECONDS, Process, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -33,10 +32,10 @@ def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
             assert directory in directories
             assert len(directories) == 2
             parent.send_signal(number)
-            parent.wait(SECONDS)
+            parent.wait(PATIENCE_SECONDS)
         finally:
             parent.kill()
-    wait_until(lambda: not any(child.is_running() for child in children), SECONDS, "the end of all children")
+    wait_until(lambda: not any(child.is_running() for child in children), PATIENCE_SECONDS, "the end of all children")
     assert not any(path.exists() for path in directories)
 
 
@@ -60,13 +59,13 @@ time.sleep(60)
         pid, alive = parent.stdout.readline().split()
         parent.kill()
     assert alive == "True"
-    wait_until(lambda: not psutil.pid_exists(int(pid)), SECONDS, "the child's end")
+    wait_until(lambda: not psutil.pid_exists(int(pid)), PATIENCE_SECONDS, "the child's end")
 
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process = Process(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"], tmp_path / "log")
     process.start()
-    wait_until(lambda: "up" in process.tail(), SECONDS, "the trap")
+    wait_until(lambda: "up" in process.tail(), PATIENCE_SECONDS, "the trap")
     process.stop(timeout=0.5)
     assert not process.alive
     assert process.returncode == -signal.SIGKILL
@@ -75,7 +74,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 def test_a_process_that_ended_says_how(tmp_path: Path) -> None:
     process = Process(["sh", "-c", "echo out of luck; exit 3"], tmp_path / "log")
     process.start()
-    wait_until(lambda: not process.alive, SECONDS, "the end")
+    wait_until(lambda: not process.alive, PATIENCE_SECONDS, "the end")
     with pytest.raises(RuntimeError, match=r"(?s)ended with code 3.*out of luck"):
         process.check()
 
@@ -117,7 +116,7 @@ def test_a_process_that_ends_before_it_serves_says_why(tmp_path: Path) -> None:
 def test_a_process_that_never_serves_shows_its_log(tmp_path: Path) -> None:
     process = Process(["sh", "-c", "echo still warming up; sleep 60"], tmp_path / "log")
     process.start()
-    wait_until(process.tail, SECONDS, "the log")
+    wait_until(process.tail, PATIENCE_SECONDS, "the log")
     with pytest.raises(TimeoutError, match="the warmth") as raised:
         process.start_serving(f"http://127.0.0.1:{free_port()}", "the warmth", 0.2)
     process.kill()

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from e2e.harness.prometheus import Prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-SECONDS = 30.0
 
 
 def test_prometheus_answers_over_backfilled_samples(prometheus: Prometheus) -> None:
@@ -85,7 +82,7 @@ def exporter() -> Iterator[str]:
 
 def test_discovered_targets_keep_their_labels_and_native_histograms_stand_beside_classic_ones() -> None:
     with exporter() as url, Prometheus(scrape_interval_seconds=1, http_sd_urls=[url], native_histograms=True) as server:
-        [native] = wait_until(lambda: server.query("agent_queue_wait_seconds"), SECONDS, "the first scrape")
+        [native] = wait_until(lambda: server.query("agent_queue_wait_seconds"), PATIENCE_SECONDS, "the first scrape")
         assert {key: native["metric"][key] for key in ("job", "namespace", "pod")} == {
             "job": "agents",
             "namespace": "ns",
@@ -97,7 +94,7 @@ def test_discovered_targets_keep_their_labels_and_native_histograms_stand_beside
 
 def test_prometheus_keeps_its_series_over_a_kill() -> None:
     with exporter() as url, Prometheus(scrape_interval_seconds=1, http_sd_urls=[url]) as server:
-        assert wait_until(lambda: server.query("up"), SECONDS, "the first scrape")
+        assert wait_until(lambda: server.query("up"), PATIENCE_SECONDS, "the first scrape")
         before = server.url
         server.process.kill()
         assert not server.ready()

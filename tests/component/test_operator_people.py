@@ -11,7 +11,7 @@ import requests
 
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, PODS
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.operator_service import NAMESPACE, Service, foreign, reference, template
 from tests.component.operator_stage import Stage, contested, shared_stage
 
@@ -116,7 +116,9 @@ def test_an_adopted_deployment_is_tuned_and_outlives_its_agent_deployment(stage:
     before = service.deployment
     stage.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(NAMESPACE, "adopter")).raise_for_status()
     path = AGENT_DEPLOYMENTS.path(NAMESPACE, "adopter")
-    wait_until(lambda: stage.cluster.request("GET", path).status_code == 404, 10, "the AgentDeployment gone")
+    wait_until(
+        lambda: stage.cluster.request("GET", path).status_code == 404, PATIENCE_SECONDS, "the AgentDeployment gone"
+    )
     stage.until_ticks()
     assert service.deployment["spec"] == before["spec"]
     assert pods & {pod["metadata"]["uid"] for pod in stage.cluster.get(PODS.path(NAMESPACE))["items"]}
@@ -144,7 +146,11 @@ def test_of_two_on_one_target_the_newer_yields_and_follows_when_the_older_goes(
     older = services.older
     older.until_size(2)
     created = datetime.fromisoformat(older.body["metadata"]["creationTimestamp"])
-    wait_until(lambda: datetime.now(UTC) - created > timedelta(seconds=1), 3, "another second, in which ages count")
+    wait_until(
+        lambda: datetime.now(UTC) - created > timedelta(seconds=1),
+        PATIENCE_SECONDS,
+        "another second, in which ages count",
+    )
     newer = stage.service(
         "newer", target="shared", scaleTargetRef=reference("shared"), tuning={"replicas": {"min": 6, "max": 9}}
     )

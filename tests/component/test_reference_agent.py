@@ -15,7 +15,7 @@ from aiohttp import ClientSession, TCPConnector
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.agents.reference.shape import Shape
-from e2e.harness.process import Process, free_port, serves, wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, Process, free_port, serves, wait_until
 from e2e.harness.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Agent:
             (self.settings / "tuning.json").symlink_to("..data/tuning.json")
 
     def metric(self, name: str, **labels: str) -> float:
-        text = requests.get(f"{self.url}/metrics", timeout=5).text
+        text = requests.get(f"{self.url}/metrics", timeout=REQUEST_SECONDS).text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
@@ -99,7 +99,7 @@ async def caller(agent: Agent) -> AsyncIterator[Caller]:
         yield Caller(session, agent)
 
 
-async def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
     await asyncio.to_thread(wait_until, condition, timeout_seconds, what)
 
 
@@ -231,7 +231,7 @@ async def test_sigterm_drains_and_exits(agent: Agent, caller: Caller, upstream: 
 
 def test_what_makes_no_sense_is_refused(agent: Agent) -> None:
     for body in ("[]", '{"colour": 1}', '{"key": 7}', '{"memory_factor": "3"}', '{"memory_factor": 1e9}', "{"):
-        assert requests.post(f"{agent.url}/run", data=body, timeout=5).status_code == 400, body
+        assert requests.post(f"{agent.url}/run", data=body, timeout=REQUEST_SECONDS).status_code == 400, body
     assert agent.metric("agent_requests_total", status="error") == 0
 
 
@@ -245,8 +245,8 @@ def test_an_unknown_mode_is_refused(upstream: Upstream) -> None:
         [],
     )
     for mode in modes:
-        assert requests.put(f"{upstream.url}/mode", json=mode, timeout=5).status_code == 400, mode
-    assert requests.get(f"{upstream.url}/mode", timeout=5).json()["mode"] == "healthy"
+        assert requests.put(f"{upstream.url}/mode", json=mode, timeout=REQUEST_SECONDS).status_code == 400, mode
+    assert requests.get(f"{upstream.url}/mode", timeout=REQUEST_SECONDS).json()["mode"] == "healthy"
 
 
 def test_work_has_the_measured_shape() -> None:

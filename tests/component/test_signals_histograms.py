@@ -16,19 +16,19 @@ from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.frameworks.preset import Metric, MetricKind
 from agentscaler.signals.request import Override, SignalRequest
+from e2e.harness.process import PATIENCE_SECONDS
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import NOW, Stage, collector, request
 
 LABELS = {"namespace": "agents", "pod": "researcher-5d9c7b-abcde", "job": "agents", "instance": "a"}
 GUIDE_BUCKETS = {1.0: 0.1, 10.0: 0.5}
-DEADLINE_SECONDS = 40.0
 
 Condition = Callable[[Observation], bool]
 
 
 async def observed(signals_url: str, asked: SignalRequest, condition: Condition, interval: int = 1) -> Observation:
     """Collect once a second until the condition holds."""
-    end = time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         signals = collector(signals_url, scrape_interval_seconds=interval)  # a new one each time: nothing is cached
         observation = (await signals.collect([asked], time.time()))[asked.uid]
@@ -217,7 +217,7 @@ async def test_exponential_native_histograms_are_read(prometheus: Prometheus) ->
     overrides = (Override("duration", metric), Override("in_flight", gauge), Override("queue_wait", metric))
     asked = request(queue_wait_quantile=0.9, latency_quantile=None, window_seconds=60, overrides=overrides)
     signals = collector(prometheus.url, scrape_interval_seconds=1)
-    end = time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     name, selector = metric.name, '{handler="/api/v1/query",namespace="agents"}'
     while True:
         now = time.time()

@@ -12,6 +12,7 @@ from aiohttp import web
 from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.signals.collector import Collector
+from e2e.harness.process import PATIENCE_SECONDS
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import collector, request
 
@@ -66,9 +67,9 @@ async def agents() -> AsyncIterator[Agents]:
     await runner.cleanup()
 
 
-async def reaches(signals: Collector, state: Callable[[Observation], bool], within_seconds: float) -> Observation:
+async def reaches(signals: Collector, state: Callable[[Observation], bool]) -> Observation:
     """Tick until the state is reached; whatever is trusted on the way is true of pods that answer."""
-    end = time.monotonic() + within_seconds
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         observation = (await signals.collect([request(required=frozenset({SignalName.IN_FLIGHT}))], time.time()))[UID]
         assert observation.value(SignalName.IN_FLIGHT) in {None, BUSY_RUNS, 2 * BUSY_RUNS}
@@ -89,19 +90,19 @@ async def test_pods_that_come_and_go(agents: Agents) -> None:
     signals = collector(prometheus.url, scrape_interval_seconds=1)
     try:
         whole = (Health.FRESH, 2.0 * BUSY_RUNS)
-        await reaches(signals, lambda o: in_flight(o) == whole, 30)
+        await reaches(signals, lambda o: in_flight(o) == whole)
 
         agents.answering = {PODS[0]}
-        seen = await reaches(signals, lambda o: in_flight(o) == (Health.PARTIAL, BUSY_RUNS), 20)
+        seen = await reaches(signals, lambda o: in_flight(o) == (Health.PARTIAL, BUSY_RUNS))
         assert (seen.value(SignalName.TARGETS), seen.value(SignalName.TARGETS_UP)) == (2, 1)
 
         agents.answering = set()
-        seen = await reaches(signals, lambda o: o.value(SignalName.TARGETS_UP) == 0, 20)
+        seen = await reaches(signals, lambda o: o.value(SignalName.TARGETS_UP) == 0)
         assert Reason.TARGETS_DOWN in dict(seen.problems)
         assert seen.value(SignalName.IN_FLIGHT) is None
 
         agents.answering = set(PODS)
-        await reaches(signals, lambda o: in_flight(o) == whole, 20)
+        await reaches(signals, lambda o: in_flight(o) == whole)
 
         agents.listed = set()
         # the window of a rate still holds samples when the series are gone
@@ -112,19 +113,18 @@ async def test_pods_that_come_and_go(agents: Agents) -> None:
                 and o.signal(SignalName.REQUEST_RATE_60).health is Health.STALE
                 and o.signal(SignalName.TARGETS).health is Health.EMPTY
             ),
-            20,
         )
 
         agents.listed = {PODS[0]}
-        await reaches(signals, lambda o: in_flight(o) == (Health.FRESH, BUSY_RUNS), 20)
+        await reaches(signals, lambda o: in_flight(o) == (Health.FRESH, BUSY_RUNS))
 
         # Prometheus dies without a mark on the series, and the pod goes meanwhile: for minutes an instant query
         # would still answer with its last value.
         await asyncio.to_thread(prometheus.process.kill)
         agents.listed = set()
-        await reaches(signals, lambda o: in_flight(o) == (Health.ERROR, None), 20)
+        await reaches(signals, lambda o: in_flight(o) == (Health.ERROR, None))
         await asyncio.to_thread(prometheus.start)
-        seen = await reaches(signals, lambda o: o.signal(SignalName.IN_FLIGHT).health is Health.STALE, 30)
+        seen = await reaches(signals, lambda o: o.signal(SignalName.IN_FLIGHT).health is Health.STALE)
         assert seen.value(SignalName.IN_FLIGHT) is None
     finally:
         await signals.close()

@@ -12,7 +12,7 @@ from agentscaler.api.conditions import Reason
 from agentscaler.kube.conflicts import ScaleTarget
 from agentscaler.kube.live import Live
 from agentscaler.kube.workload import SCALE_MANAGER
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.targets_stage import TEMPLATE, World, eventually
 
 
@@ -71,7 +71,7 @@ async def test_a_scaled_object_on_the_target_is_a_conflict_under_its_own_name(
     crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/scaledobjects.keda.sh"
     path = f"/apis/keda.sh/v1alpha1/namespaces/{world.namespace}/scaledobjects"
     try:
-        wait_until(lambda: world.cluster.request("GET", path).ok, 20, "the kind")
+        wait_until(lambda: world.cluster.request("GET", path).ok, PATIENCE_SECONDS, "the kind")
         world.agent("one")
         await world.make("one")
         body = {
@@ -87,7 +87,9 @@ async def test_a_scaled_object_on_the_target_is_a_conflict_under_its_own_name(
         assert f"ScaledObject {world.namespace}/queue" in conflict.message
     finally:
         world.cluster.request("DELETE", crd)
-        wait_until(lambda: world.cluster.request("GET", path).status_code == 404, 20, "the end of the kind")
+        wait_until(
+            lambda: world.cluster.request("GET", path).status_code == 404, PATIENCE_SECONDS, "the end of the kind"
+        )
 
 
 async def test_a_kind_that_is_not_installed_is_not_asked_for_again(world: World) -> None:
@@ -144,7 +146,7 @@ async def test_our_own_writes_are_not_foreign(world: World) -> None:
 async def test_of_two_on_one_target_the_newer_yields(world: World) -> None:
     world.agent("old")
     record = await world.make("old")
-    wait_until(lambda: time.time() > int(record.created_at) + 2, 5, "a later creation time")
+    wait_until(lambda: time.time() > int(record.created_at) + 2, PATIENCE_SECONDS, "a later creation time")
     world.agent("new", scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "old"})
     records = await world.records()
     lives = await world.targets.list([records["new"]], now=time.time(), among=records.values())

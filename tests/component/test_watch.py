@@ -26,6 +26,7 @@ from agentscaler.kube.resync import Resync
 from agentscaler.kube.store import Store
 from agentscaler.kube.watch import Watch
 from e2e.harness.cluster import ControlPlane
+from e2e.harness.process import PATIENCE_SECONDS
 
 TEMPLATE = {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}
 
@@ -102,7 +103,7 @@ def names(store: Store) -> set[str]:
     return {record.name for record in store.snapshot()}
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"never saw {what}"
@@ -181,7 +182,7 @@ async def test_objects_deleted_in_a_watch_gap_are_gone_after_one_resync(
             cluster.apply(agent(namespace, "born"))
             await in_thread(lambda: forget_history(cluster))
             await line.join()
-            await until(lambda: "born" in names(store), "the watch after the gap", 60)
+            await until(lambda: "born" in names(store), "the watch after the gap")
             ghosts = names(store) & set(doomed)
             await resync.once()
             assert names(store) == {"kept", "seen", "born"}
@@ -197,8 +198,8 @@ def forget_history(cluster: ControlPlane) -> None:
     etcd = next(argument for argument in cluster.etcd.argv if argument.startswith("--listen-client-urls="))
     url = etcd.partition("=")[2]
     key = base64.b64encode(b"x").decode()
-    revision = requests.post(f"{url}/v3/kv/range", json={"key": key}, timeout=5).json()["header"]["revision"]
-    requests.post(f"{url}/v3/kv/compaction", json={"revision": revision, "physical": True}, timeout=5)
+    revision = requests.post(f"{url}/v3/kv/range", json={"key": key}, timeout=30).json()["header"]["revision"]
+    requests.post(f"{url}/v3/kv/compaction", json={"revision": revision, "physical": True}, timeout=30)
     cluster.apiserver.kill()
     cluster.apiserver.start()
     cluster.wait_ready()

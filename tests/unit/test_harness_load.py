@@ -123,7 +123,7 @@ async def test_a_new_rate_takes_effect_at_once() -> None:
         running = asyncio.create_task(generator.run())
         await asyncio.sleep(0)
         generator.set_rate(100)
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 60)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
