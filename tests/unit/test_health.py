@@ -18,13 +18,16 @@ class Kept:
         return [{"namespace": namespace, "name": name}]
 
 
-def probes(telemetry: Telemetry, *, tried_seconds_ago: float = 0.0, unready: str = "") -> Probes:
+def probes(
+    telemetry: Telemetry, *, tried_seconds_ago: float = 0.0, unready: str = "", standing_by: bool = False
+) -> Probes:
     return Probes(
         telemetry,
         tick_seconds=1,
         resync_seconds=10,
         tried_at=lambda: time.monotonic() - tried_seconds_ago,
         unready=lambda: unready,
+        standing_by=lambda: standing_by,
     )
 
 
@@ -67,6 +70,41 @@ async def test_each_question_is_answered(path: str, status: int, text: str) -> N
         answer = await client.get(path)
         assert answer.status == status
         assert text in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/livez", 200, "ok"),
+        ("/readyz", 200, "ok, standing by"),
+        ("/records?namespace=a&name=b", 503, "ask the one that leads"),
+    ],
+)
+async def test_a_standby_is_ready_and_has_no_records(path: str, status: int, text: str) -> None:
+    telemetry = Telemetry()
+    app = application(telemetry, probes(telemetry, standing_by=True), Kept())
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get(path)
+        assert answer.status == status
+        assert text in await answer.text()
+
+
+def test_a_standby_says_nothing_of_objects_and_is_owed_no_tick() -> None:
+    telemetry = Telemetry(object_metrics=True)
+    telemetry.leads(is_leader=True)
+    telemetry.ticked(0.1)
+    telemetry.counted(valid=3, invalid=1)
+    telemetry.conflicting({"ForeignWriter": 2})
+    telemetry.in_force("research", "one", Settings(replicas=3))
+    assert samples(telemetry)["agentscaler_leader", ()] == 1
+    telemetry.leads(is_leader=False)
+    seen = samples(telemetry)
+    assert seen["agentscaler_leader", ()] == 0
+    of_objects = ("agentscaler_objects", "agentscaler_conflicts", "agentscaler_signals", "agentscaler_object_knob")
+    assert [name for name, _ in seen if name in of_objects] == []
+    telemetry.forget("research", "one")
+    assert probes(telemetry).dead() == ""
+    assert telemetry.ticked_at is None
 
 
 async def test_metrics_can_be_scraped() -> None:
