@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 FAILED = pytest.StashKey[bool]()
+_kept: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def namespace(request: pytest.FixtureRequest, cluster: KindCluster) -> Iterator[
         yield name
         if request.node.stash.get(FAILED, False):
             test = re.sub(r"[^\w.-]+", "-", request.node.name)
-            artefacts.collect(cluster, test, [name, operator.NAMESPACE])
+            _kept.append(str(artefacts.collect(cluster, test, [name, operator.NAMESPACE])))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,3 +52,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("stages")
     terminalreporter.line(stages.summary())
+    for directory in _kept:
+        terminalreporter.line(f"logs, events, objects and decisions: {directory}")
