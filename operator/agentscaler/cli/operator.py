@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 import urllib3
 
 from agentscaler.cli.cluster import CliError, Cluster
-from agentscaler.kube.errors import KubeError
+from agentscaler.kube.errors import KubeError, Unavailable
 
 DEFAULT_SERVICE = "agentscaler-system/agentscaler:8080"
 _SERVICE = re.compile(r"(?P<namespace>[a-z0-9-]+)/(?P<name>[a-z0-9-]+):(?P<port>[a-z0-9-]+)")
+_TRIES = 8
+"""A Service leads to any of its pods, and a standby keeps no records: the one that leads is met soon."""
 _TIMEOUT = urllib3.Timeout(connect=3, read=10)
 
 
@@ -50,12 +52,16 @@ def records(cluster: Cluster, namespace: str, name: str, *, url: str | None, ser
     if match is None:
         raise CliError(f"--operator-service {service}: write it as NAMESPACE/NAME:PORT", exit_code=2)
     path = f"/api/v1/namespaces/{match['namespace']}/services/{match['name']}:{match['port']}/proxy/records"
-    try:
-        return _found(cluster.raw(path, params))
-    except KubeError:
-        return Found(
-            None, problem=f"the operator's Service {service} could not be reached: give --operator-url for its record"
-        )
+    for _ in range(_TRIES):
+        try:
+            return _found(cluster.raw(path, params))
+        except Unavailable:
+            continue
+        except KubeError:
+            break
+    return Found(
+        None, problem=f"the operator's Service {service} could not be reached: give --operator-url for its record"
+    )
 
 
 def _direct(url: str) -> Any:
