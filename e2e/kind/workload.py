@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PORT = 8080
 UPSTREAM = "model-provider"
+LEAVE_SECONDS = 3
 HARDENED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -44,6 +45,8 @@ def agent_pod(
         "args": ["--host=0.0.0.0", f"--port={PORT}", f"--upstream=http://{UPSTREAM}", *scales, *arguments],
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
+        # A pod that leaves is sent requests until every kube-proxy has heard of it.
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": memory_limit}},
         "securityContext": HARDENED,
     }

@@ -9,6 +9,7 @@ import pytest
 
 from e2e.kind import artefacts, operator, stages
 from e2e.kind.cluster import KindCluster, kind_cluster
+from e2e.scenarios.together import place, together  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -39,6 +40,10 @@ def namespace(request: pytest.FixtureRequest, cluster: KindCluster) -> Iterator[
         if request.node.stash.get(FAILED, False):
             test = re.sub(r"[^\w.-]+", "-", request.node.name)
             _kept.append(str(artefacts.collect(cluster, test, [name, operator.NAMESPACE])))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,74 @@
+"""Load that rises and falls, and settings that reach pods while they work."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from e2e.harness.process import wait_until
+from e2e.kind import workload
+from e2e.kind.load import PodLoad
+from e2e.kind.timeline import Timeline
+from e2e.scenarios.steps import change, other_than_ok, restarts, wait_ready
+from e2e.scenarios.together import slow_side_by_side
+
+if TYPE_CHECKING:
+    from e2e.kind.cluster import KindCluster
+
+QUIET, SPIKE = 3.0, 18.0  # runs a second; each takes about 0.9 s
+FIRST_WORKERS = 4
+DELIVERY_SECONDS = 5.0
+TUNING = {
+    "replicas": {"min": 2, "max": 3, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
+    "workers": {"min": 2, "max": 10, "initial": FIRST_WORKERS},
+    "cache": {"min": "8Mi", "max": "64Mi"},
+}
+OBJECTIVES = {"queueWait": {"quantile": "0.95", "targetMilliseconds": 3000}}
+
+
+@slow_side_by_side
+def test_a_spike_is_met_by_workers_and_replicas_which_go_when_it_is_over(cluster: KindCluster, namespace: str) -> None:
+    name = "spiky"
+    template = workload.agent_pod(arguments=("--seed=1",))
+    agd = workload.agent_deployment(name, template, tuning=TUNING, objectives=OBJECTIVES)
+    cluster.apply(workload.in_namespace(namespace, *workload.upstream(), workload.service(name), agd))
+    wait_ready(cluster, namespace, name, 2)
+    with (
+        Timeline(cluster, namespace, name, agents=True) as seen,
+        PodLoad(cluster, namespace, name, rate_per_second=QUIET, max_duration_seconds=600) as load,
+    ):
+        wait_until(lambda: len({each.pod for each in seen.agents}) == 2, 120, "both pods seen")
+
+        # A person's change is in force in every pod a moment after it was written.
+        least = FIRST_WORKERS + 1
+        change(cluster, namespace, name, {"tuning": {"workers": {"min": least, "initial": least}}})
+        written = wait_until(
+            lambda: next((each for each in seen.written if each.workers > FIRST_WORKERS), None), 60, "the write"
+        )
+        wait_until(
+            lambda: max(seen.in_force_after(written).values()) < float("inf") or None, 60, "the new limit in each pod"
+        )
+        took = seen.in_force_after(written)
+        print(f"in force after {took}")
+        assert len(took) == 2
+        assert max(took.values()) <= DELIVERY_SECONDS
+
+        began = time.time()
+        load.set_rate(SPIKE)
+        wait_until(lambda: seen.agents[-1].workers > least, 60, "more workers in a pod")
+        print(f"workers in a pod after {time.time() - began:.1f} s")
+        wait_until(lambda: seen.replicas > 2, 60, "more replicas")
+        print(f"replicas after {time.time() - began:.1f} s")
+        most = seen.replicas
+        wait_until(lambda: len(cluster.ready_pods_of(namespace, name)) > 2, 120, "a third pod that is ready")
+
+        over = time.time()
+        load.set_rate(QUIET)
+        wait_until(lambda: seen.replicas == 2, 300, "as many replicas as before")
+        print(f"replicas back after {time.time() - over:.1f} s")
+        peak = max(seen.workers_between(began, time.time()))
+        wait_until(lambda: {each.workers for each in seen.agents[-4:]} < set(range(peak)), 300, "fewer workers")
+        print(f"workers back after {time.time() - over:.1f} s: {seen.workers_between(0, time.time())}, most {most}")
+
+        assert other_than_ok(load) == {}
+    assert restarts(cluster, namespace, name) == 0

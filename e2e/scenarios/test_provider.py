@@ -1,0 +1,105 @@
+"""A model provider that fails, then throttles, then is well again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from e2e.harness.process import wait_until
+from e2e.kind import workload
+from e2e.kind.load import PodLoad
+from e2e.kind.timeline import Timeline
+from e2e.scenarios.steps import other_than_ok, wait_ready
+from e2e.scenarios.together import side_by_side
+
+if TYPE_CHECKING:
+    from e2e.kind.cluster import KindCluster
+
+RATE = 5.0
+EARLY_SECONDS = 20.0
+LATE_SECONDS = 20.0
+THROTTLED_RATE = 1.0
+CALM_SECONDS = 10.0
+TUNING = {
+    "replicas": {"min": 2, "max": 6, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
+    "workers": {"min": 2, "max": 12, "initial": 6},
+    "circuitBreaker": {
+        "failureRateThresholdPercent": {"min": 20, "max": 80, "initial": 60},
+        "waitDurationInOpenStateSeconds": {"min": 5, "max": 60, "initial": 5},
+    },
+}
+
+
+class Provider:
+    """The provider of a namespace, and what it was asked in vain."""
+
+    def __init__(self, cluster: KindCluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+
+    def feels(self, mode: str, **numbers: float) -> None:
+        """Change its mode."""
+        workload.set_mode(self._cluster, self._namespace, mode, **numbers)
+
+    def failed(self) -> int:
+        """Calls that ended in vain since its start."""
+        return int(workload.upstream_stats(self._cluster, self._namespace)["failed"])
+
+    def failed_within(self, seconds: float) -> int:
+        """Calls that end in vain from now on, within so many seconds."""
+        before, until = self.failed(), time.monotonic() + seconds
+        wait_until(lambda: time.monotonic() >= until, seconds + 30, "the end of the count")
+        return self.failed() - before
+
+
+def breaker(settings: dict[str, Any]) -> tuple[int, int]:
+    found = settings["circuitBreaker"]
+    return found["failureRateThresholdPercent"], found["waitDurationInOpenStateSeconds"]
+
+
+@side_by_side
+def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
+    cluster: KindCluster, namespace: str
+) -> None:
+    name = "dependent"
+    agd = workload.agent_deployment(name, workload.agent_pod(arguments=("--seed=5",)), tuning=TUNING)
+    cluster.apply(workload.in_namespace(namespace, *workload.upstream(), workload.service(name), agd))
+    wait_ready(cluster, namespace, name, 2)
+    provider = Provider(cluster, namespace)
+    with (
+        Timeline(cluster, namespace, name, agents=True) as seen,
+        PodLoad(cluster, namespace, name, rate_per_second=RATE, max_duration_seconds=600, timeout_seconds=60) as load,
+    ):
+        # The breaker's own window and the operator's have to know what healthy is.
+        wait_until(lambda: load.stats()["finished"] >= 20 * RATE, 120, "a healthy time")
+        first = breaker(seen.written[-1].settings)
+
+        ill = time.time()
+        provider.feels("failing", error_share=1.0)
+        early = provider.failed_within(EARLY_SECONDS)
+        wait_until(lambda: breaker(seen.written[-1].settings) != first, 60, "another setting of the breaker")
+        late = provider.failed_within(LATE_SECONDS)
+        moved = breaker(seen.written[-1].settings)
+        print(f"outage: {early} calls in vain, then {late}; breaker {first} -> {moved}")
+        assert moved[0] < first[0] or moved[1] > first[1]
+        assert late < early
+
+        provider.feels("rate_limited", requests_per_second=THROTTLED_RATE)
+        throttled = provider.failed_within(EARLY_SECONDS)
+        throttled_late = provider.failed_within(LATE_SECONDS)
+        print(f"throttled: {throttled} calls in vain, then {throttled_late}")
+        print(f"workers {seen.workers_between(ill, time.time())}")
+        well = time.time()
+        assert seen.replicas_between(ill, well) == [2]
+
+        provider.feels("healthy")
+        wait_until(
+            lambda: {each.breaker_state for each in seen.agents[-2:]} == {0} and time.time() - well > 2,
+            120,
+            "closed breakers",
+        )
+        print(f"closed after {time.time() - well:.1f} s")
+        closed = time.time()
+        wait_until(lambda: load.stats(since=closed)["finished"] >= CALM_SECONDS * RATE, 120, "a healthy time")
+        print(load.stats(since=well)["counts"], load.stats(since=closed)["counts"])
+        assert other_than_ok(load, since=closed) == {}
