@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from e2e.kind import operator
-from e2e.kind.cluster import kind_cluster
 from e2e.kind.engine import Engine
+from e2e.kind.lifecycle import kind_cluster
 from e2e.kind.stages import summary
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +16,9 @@ import yaml
 from e2e.harness import tools
 from e2e.harness.administrator import Administrator, checked, is_true
 from e2e.harness.process import Process, free_port, wait_until
-from e2e.harness.workspace import Workspace, janitor
-from e2e.kind import base, images, node
-from e2e.kind.engine import BRIDGE, Engine, run
-from e2e.kind.stages import say, stage
+from e2e.kind import images
+from e2e.kind.engine import Engine, run
+from e2e.kind.stages import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +31,7 @@ NAME_LABEL = "agentscaler.dev/name"
 
 
 class KindCluster(Administrator):
-    """A running cluster; ``kind_cluster`` makes one.
+    """A running cluster; ``e2e.kind.lifecycle`` makes one.
 
     Attributes:
         name: Of the kind cluster.
@@ -50,7 +47,7 @@ class KindCluster(Administrator):
         self.node = f"{name}-control-plane"
         self._kind_kubeconfig = directory / "kind-kubeconfig"
         self._kind_kubeconfig.touch(mode=0o600)
-        self._kind_kubeconfig.write_text(_kind(engine, "get", "kubeconfig", "--name", name))
+        self._kind_kubeconfig.write_text(kind(engine, "get", "kubeconfig", "--name", name))
         cluster = yaml.safe_load(self._kind_kubeconfig.read_text())["clusters"][0]["cluster"]
         ca = directory / "ca.crt"
         ca.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
@@ -73,7 +70,7 @@ class KindCluster(Administrator):
     def load_images(self, *names: str) -> None:
         """Put images of the engine into the node; those it has are skipped."""
         with stage("images into the node"):
-            _kind(self.engine, "load", "docker-image", "--name", self.name, *names)
+            kind(self.engine, "load", "docker-image", "--name", self.name, *names)
 
     @contextmanager
     def namespace(self, prefix: str = "e2e") -> Iterator[str]:
@@ -202,95 +199,7 @@ def _forwards(process: Process) -> bool:
     return "Forwarding from" in process.tail()
 
 
-@contextmanager
-def kind_cluster(name: str | None = None) -> Iterator[KindCluster]:
-    """A cluster with images and Prometheus; no operator yet.
-
-    A cluster of that name which another process holds (``python -m e2e.kind up``) is used and left up. A leftover of
-    a process that was killed is removed first. Everything made here goes at the end, also when this process dies.
-
-    Args:
-        name: Of the cluster; default: ``AGENTSCALER_CLUSTER``, else ``agentscaler``.
-    """
-    name = name or os.environ.get("AGENTSCALER_CLUSTER") or "agentscaler"
-    with ExitStack() as stack:
-        engine = stack.enter_context(Engine())
-        directory = stack.enter_context(Workspace(None, "kind")).path
-        registry = node.registry_answers()
-        say("node image: the published one" if registry else "node image: made here, no registry answers")
-        if not registry:
-            base.make_debian(engine)
-        # Images of this tree are built while the node image is made and the cluster comes up.
-        builder = stack.enter_context(ThreadPoolExecutor(1))
-        building = builder.submit(images.build, engine, registry=registry)
-        image = node.PUBLISHED if registry else node.make_node(engine)
-        lock = stack.enter_context((_lock_directory() / name).open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"cluster {name}: held by another process, used and left up")
-        else:
-            stack.enter_context(_created(engine, name, image, made=not registry))
-        built = building.result()
-        cluster = KindCluster(name, engine, built, directory)
-        cluster.load_images(built.operator, f"{images.OPERATOR}:{images.VERSION}", built.agent, built.prometheus)
-        with stage("Prometheus and cluster DNS"):
-            cluster.apply(PROMETHEUS.read_text().replace("@IMAGE@", built.prometheus))
-            cluster.wait_rolled_out("monitoring", "prometheus")
-            cluster.wait_rolled_out("kube-system", "coredns")
-        yield cluster
-
-
-def _lock_directory() -> Path:
-    directory = tools.cache_directory() / "clusters"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
-
-
-@contextmanager
-def _created(engine: Engine, name: str, image: str, *, made: bool) -> Iterator[None]:
-    kind = tools.ensure("kind")["kind"]
-    removal = f'{kind} delete cluster --name "$1"; docker network rm {NETWORK}'
-    with stage("leftovers of an earlier cluster"):
-        _remove(engine, name)
-    watcher = None
-    try:
-        variables = " ".join(f"{key}='{value}'" for key, value in engine.environment.items())
-        watcher = janitor(f"export {variables or 'A=b'}\n{removal}", name)
-        with stage("kind create cluster"):
-            bridge = ("--driver", "bridge", "--opt", f"com.docker.network.bridge.name={BRIDGE}")
-            engine.docker("network", "create", *bridge, NETWORK, check=False)  # another cluster of ours may have it
-            settings = ["--config", str(node.FILES / "cluster.yaml")] if made else []
-            _kind(
-                engine,
-                "create",
-                "cluster",
-                "--name",
-                name,
-                "--image",
-                image,
-                "--wait",
-                "180s",
-                *settings,
-                "--kubeconfig",
-                "/dev/null",
-            )
-        yield
-    finally:
-        with stage("kind delete cluster"):
-            _remove(engine, name)
-        if watcher is not None:
-            watcher.communicate()
-
-
-def _remove(engine: Engine, name: str) -> None:
-    _kind(engine, "delete", "cluster", "--name", name, "--kubeconfig", "/dev/null")
-    engine.docker("network", "rm", NETWORK, check=False)
-    if engine.owned:
-        # What is younger is the cache of the next build.
-        engine.docker("image", "prune", "--force", "--filter=until=48h", check=False)
-
-
-def _kind(engine: Engine, *args: str) -> str:
+def kind(engine: Engine, *args: str) -> str:
+    """Run kind on an engine; what it printed."""
     environment = {**engine.environment, "KIND_EXPERIMENTAL_DOCKER_NETWORK": NETWORK}
     return run([tools.ensure("kind")["kind"], *args], environment).stdout

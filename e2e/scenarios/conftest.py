@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.kind import artefacts, operator, stages
-from e2e.kind.cluster import KindCluster, kind_cluster
+from e2e.kind.cluster import KindCluster
+from e2e.kind.lifecycle import kind_cluster
 from e2e.scenarios.together import place, together  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
