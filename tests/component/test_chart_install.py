@@ -13,16 +13,15 @@ import pytest
 import yaml
 
 from agentscaler.api import crd
-from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, PODS
+from agentscaler.kube.paths import AGENT_DEPLOYMENTS, DEPLOYMENTS, PODS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.process import wait_until
-from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError, Json
+from tests.component.chart_world import CRD, agent, config, knows_paused, made_in, older, restarts
+from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError
 from tests.component.operator_process import running
 
 PATIENCE_SECONDS = 90.0
 WAIT = ("--wait", "--timeout", "90s")
-CRD = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.NAME}"
-MADE = "serviceaccounts,configmaps,roles,rolebindings,services,deployments,secrets"
 _numbers = itertools.count(1)
 
 
@@ -64,47 +63,6 @@ def space(bare: ControlPlane) -> Callable[[], str]:
         return name
 
     return make
-
-
-def made_in(cluster: ControlPlane, namespace: str) -> list[str]:
-    """All that a release could have left in a namespace."""
-    names = cluster.kubectl("get", MADE, "--namespace", namespace, "--output=name").stdout.split()
-    return [name for name in names if name not in {"serviceaccount/default", "configmap/kube-root-ca.crt"}]
-
-
-def agent(namespace: str) -> Json:
-    container = {"name": "agent", "image": "agent:1"}
-    return {
-        "apiVersion": crd.API_VERSION,
-        "kind": crd.KIND,
-        "metadata": {"name": "researcher", "namespace": namespace},
-        "spec": {"template": {"spec": {"containers": [container]}}},
-    }
-
-
-def older() -> Json:
-    """The CRD of a version that did not know `spec.paused`, and a cache without a TTL."""
-    manifest = crd.render()
-    parts = manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    del parts["spec"]["properties"]["paused"]
-    del parts["status"]["properties"]["settings"]["properties"]["cache"]["properties"]["ttlSeconds"]
-    return manifest
-
-
-def knows_paused(cluster: ControlPlane) -> bool:
-    schema = cluster.get(CRD)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return "paused" in schema["properties"]["spec"]["properties"]
-
-
-def config(cluster: ControlPlane, namespace: str) -> str:
-    data = cluster.get(CONFIG_MAPS.path(namespace, RELEASE))["data"]
-    return str(data["operator.yaml"])
-
-
-def restarts(cluster: ControlPlane, namespace: str) -> int:
-    """How often the pods of the operator were replaced."""
-    annotations = cluster.get(DEPLOYMENTS.path(namespace, RELEASE))["metadata"]["annotations"]
-    return int(annotations["deployment.kubernetes.io/revision"]) - 1
 
 
 def test_it_comes_changes_goes_back_and_goes(helm: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:

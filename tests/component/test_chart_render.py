@@ -6,17 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from agentscaler import __version__
 from agentscaler.api import crd
 from agentscaler.kube.permissions import LEASE_RULE, RULES
-from agentscaler.settings import OperatorSettings, load
+from agentscaler.settings import load
 from agentscaler.signals.servers import Server
-from charts import values as generator
-from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError, Json, kinds, of, operator_config
+from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, Json, kinds, of, operator_config
 
 SECRET = {"secret": "prometheus", "key": "it"}
 EVERYTHING: Json = {
@@ -193,16 +191,6 @@ def test_the_operator_starts_without_a_server(helm4: Helm, tmp_path: Path) -> No
     assert load(config, {}, {}).servers == {}
 
 
-def test_every_setting_of_the_operator_has_a_value() -> None:
-    elsewhere = {"prometheus", "namespaces", "kubeconfig", "default_server"}
-    elsewhere |= {"leader_election", "lease_namespace", "lease_name"}
-    offered = set(generator.schema()["properties"]["settings"]["properties"])
-    fields = OperatorSettings.model_fields
-    assert offered == {str(fields[name].alias) for name in fields.keys() - elsewhere}
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
-    assert defaults == {str(field.alias): field.default for name, field in fields.items() if name not in elsewhere}
-
-
 def test_every_file_of_a_server_is_mounted(helm4: Helm) -> None:
     objects = helm4.template(EVERYTHING)
     named = {
@@ -289,76 +277,6 @@ def test_every_object_has_the_usual_labels_and_no_label_is_too_long(helm4: Helm)
         assert usual <= labels.keys(), each["kind"]
         assert all(len(value) <= 63 for value in labels.values())
         assert len(each["metadata"]["name"]) <= 63
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"replicaz": 2}, ("replicaz",)),
-        ({"settings": {"tickSecond": 2}}, ("/settings", "tickSecond")),
-        ({"settings": {"tickSeconds": 0.5}}, ("/settings/tickSeconds", "minimum")),
-        ({"prometheus": {"main": {"ulr": "http://a"}}}, ("/prometheus/main", "ulr")),
-        ({"prometheus": {"main": {"url": "prometheus:9090"}}}, ("/prometheus/main/url",)),
-        ({"prometheus": {"main": {"bearerToken": {"secret": "a"}}}}, ("/prometheus/main/bearerToken", "key")),
-        ({"prometheus": {"main": {"tls": {"cert": SECRET}}}}, ("/prometheus/main/tls", "key")),
-        ({"namespaces": "agents"}, ("/namespaces", "array")),
-        ({"image": {"tag": 1.1}}, ("/image/tag", "string")),
-        ({"podMonitor": {"interval": "often"}}, ("/podMonitor/interval",)),
-        ({"replicas": 2, "leaderElection": {"enabled": False}}, ("leaderElection.enabled", "set replicas to 1")),
-        ({"defaultServer": "main"}, ("defaultServer", "main")),
-        (
-            {"prometheus": {"a": {"bearerToken": SECRET, "basicAuth": {"username": "x", "password": SECRET}}}},
-            ("prometheus.a", "remove one"),
-        ),
-    ],
-)
-def test_a_wrong_value_is_refused_and_named(helm: Helm, wrong: Json, named: tuple[str, ...]) -> None:
-    with pytest.raises(HelmError) as refused:
-        helm.template(wrong)
-    for words in named:
-        assert words in str(refused.value)
-
-
-def test_what_is_generated_is_what_the_schema_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    schema = generator.schema()
-    assert (CHART / "values.yaml").read_text() == generator.values(schema)
-    page = generator.DOCUMENT.read_text()
-    assert page == generator.document(page, generator.table(schema))
-    copy = tmp_path / "chart.md"
-    copy.write_text(page.replace("| `replicas` |", "| `replica` |"))
-    monkeypatch.setattr(generator, "DOCUMENT", copy)
-    monkeypatch.setattr("sys.argv", ["values", "--check"])
-    assert generator.main() == 1
-    assert "generate it again" in capsys.readouterr().err
-
-
-def test_the_schema_is_complete() -> None:
-    schema = generator.schema()
-    jsonschema.Draft7Validator.check_schema(schema)
-    jsonschema.validate(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
-    free = {
-        "affinity",
-        "podSecurityContext",
-        "securityContext",
-        "global",
-    }  # Kubernetes checks them, or nobody reads them
-
-    def walk(node: Any, path: str) -> None:
-        if not isinstance(node, dict):
-            return
-        if node.get("type") == "object" and path not in free:
-            assert "additionalProperties" in node, path
-        for name, child in node.get("properties", {}).items():
-            assert "description" in child, f"{path}.{name}"
-            walk(child, f"{path}.{name}".lstrip("."))
-        walk(node.get("additionalProperties"), f"{path}.*")
-
-    walk(schema, "")
-    for name, definition in schema["definitions"].items():
-        if name != "objects":
-            walk(definition, name)
 
 
 def test_the_dashboard_is_what_its_source_says(helm4: Helm) -> None:
