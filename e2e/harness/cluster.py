@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Self
 
 import requests
 
 from e2e.harness import tools
 from e2e.harness.administrator import Administrator, checked, is_true
+from e2e.harness.part import Startable
 from e2e.harness.process import START_SECONDS, Process, free_port
 from e2e.harness.workspace import Workspace
 
@@ -17,7 +17,7 @@ HARNESS = Path(__file__).parent
 NODE = {"cpu": "32", "memory": "64Gi", "pods": "1000"}
 
 
-class ControlPlane(Administrator):
+class ControlPlane(Startable, Administrator):
     """etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok; a context manager.
 
     Each part is a ``Process``: ``kill()`` takes it away, ``start()`` brings it back on the same port with the same
@@ -142,17 +142,6 @@ class ControlPlane(Administrator):
             process.kill()  # nothing here is kept that a graceful end would save
         self._http.close()
         self._workspace.close()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
         """Wait until the API server answers, for one after ``apiserver.start()``."""

@@ -12,16 +12,16 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import aiohttp
-import requests
 from aiohttp import web
 
 from e2e.harness.fleet_api import KubeApi
 from e2e.harness.fleet_runner import REFRESH_SECONDS, Host
 from e2e.harness.fleet_server import Supervisor, application
-from e2e.harness.process import REQUEST_SECONDS, Process, free_port
+from e2e.harness.part import Part
+from e2e.harness.process import REQUEST_SECONDS, Process
 from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ class Endpoint(NamedTuple):
     url: str
 
 
-class Fleet:
+class Fleet(Part):
     """A fleet process with its HTTP face.
 
     Args:
@@ -56,59 +56,29 @@ class Fleet:
         refresh_seconds: float = REFRESH_SECONDS,
         namespace: str | None = None,
     ) -> None:
-        self._kubeconfig = kubeconfig
-        self._upstream_url = upstream_url
-        self._refresh_seconds = refresh_seconds
-        self._namespace = namespace
-        self._directory = directory
-        self._http = requests.Session()
-        self._http.trust_env = False  # no proxy for 127.0.0.1
-        self._port = port if port is not None else free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        super().__init__("fleet", directory, port)
         self.sd_url = f"{self.url}/sd"
-
-    def __enter__(self) -> Self:
-        self._workspace = Workspace(self._directory, "fleet")
-        self.directory = self._workspace.path
-        self.process = Process(
-            (
-                *(sys.executable, "-m", "e2e.harness.fleet", "--kubeconfig", self._kubeconfig),
-                *("--port", str(self._port), "--upstream", self._upstream_url, "--directory", self.directory / "pods"),
-                *("--refresh-seconds", str(self._refresh_seconds)),
-                *(() if self._namespace is None else ("--namespace", self._namespace)),
-            ),
-            self.directory / "fleet.log",
-            cwd=_ROOT,
-        )
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stop()
-        self._http.close()
-        self._workspace.close()
-
-    def start(self) -> None:
-        """Starts it (again), on the same port, and waits until it answers."""
-        self.process.start_serving(f"{self.url}/stats", "the fleet")
+        argv = [
+            *(sys.executable, "-m", "e2e.harness.fleet", "--kubeconfig", kubeconfig),
+            *("--port", str(self.port), "--upstream", upstream_url, "--directory", self.directory / "pods"),
+            *("--refresh-seconds", str(refresh_seconds)),
+            *(() if namespace is None else ("--namespace", namespace)),
+        ]
+        self.process = Process(argv, self.directory / "fleet.log", cwd=_ROOT)
 
     def endpoints(self, namespace: str, name: str) -> list[Endpoint]:
         """The ready pods of the Deployment `name`."""
-        found = self._get("endpoints", {"namespace": namespace, "name": name})
+        found = self.ask("endpoints", {"namespace": namespace, "name": name})
         return [Endpoint(entry["pod"], entry["url"]) for entry in found]
 
     def targets(self) -> list[dict[str, Any]]:
         """What Prometheus is told to scrape."""
-        found: list[dict[str, Any]] = self._get("sd")
+        found: list[dict[str, Any]] = self.ask("sd")
         return found
 
     def stats(self) -> dict[str, Any]:
         """`pods` by `namespace/name`, `totals`, and `refused` pods with the reason."""
-        found: dict[str, Any] = self._get("stats")
+        found: dict[str, Any] = self.ask("stats")
         return found
 
     def hide(self, namespace: str, pod_prefix: str = "") -> None:
@@ -121,15 +91,6 @@ class Fleet:
 
     def _scrape(self, hide: dict[str, str] | None) -> None:
         self._http.put(f"{self.url}/scrape", json={"hide": hide}, timeout=REQUEST_SECONDS).raise_for_status()
-
-    def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        try:
-            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=REQUEST_SECONDS)
-        except requests.ConnectionError:
-            self.process.check()  # a process that ended says why
-            raise
-        answer.raise_for_status()
-        return answer.json()
 
 
 async def serve(api: KubeApi, port: int, upstream_url: str, directory: Path, refresh_seconds: float) -> None:

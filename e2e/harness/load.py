@@ -13,15 +13,14 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
-import requests
 from aiohttp import web
 
 from e2e.harness.load_generator import Body, Generator, Record, summarize
+from e2e.harness.part import Part
 from e2e.harness.process import REQUEST_SECONDS, Process, free_port
-from e2e.harness.workspace import Workspace
 
 _ROOT = Path(__file__).parents[2]
 
@@ -68,7 +67,7 @@ class LoadHandle(ABC):
         """The JSON of a path."""
 
 
-class Load(LoadHandle):
+class Load(LoadHandle, Part):
     """A load process with its HTTP face; sending starts with the context and ends with it or with the duration.
 
     Args:
@@ -98,33 +97,15 @@ class Load(LoadHandle):
         keys: int = 0,
         directory: Path | None = None,
     ) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._directory = directory
-        self._http = requests.Session()
-        self._http.trust_env = False  # no proxy for 127.0.0.1
-        self._argv = [
+        super().__init__("load", directory)
+        argv = [
             *(sys.executable, "-m", "e2e.harness.load", "--fleet", fleet_url, "--namespace", namespace),
             *("--name", name, "--rate", str(rate_per_second), "--duration-seconds", str(max_duration_seconds)),
             *("--timeout-seconds", str(timeout_seconds), "--seed", str(seed), "--keys", str(keys)),
-            *("--port", str(port), "--stay"),
+            *("--port", str(self.port), "--stay"),
             *(() if memory_factor is None else ("--memory-factor", str(memory_factor))),
         ]
-
-    def __enter__(self) -> Self:
-        self._workspace = Workspace(self._directory, "load")
-        self.process = Process(self._argv, self._workspace.path / "load.log", cwd=_ROOT)
-        try:
-            self.process.start_serving(f"{self.url}/stats", "the load generator")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stop()
-        self._http.close()
-        self._workspace.close()
+        self.process = Process(argv, self.directory / "load.log", cwd=_ROOT)
 
     def _put(self, change: dict[str, Any]) -> None:
         answer = self._http.put(f"{self.url}/load", json=change, timeout=REQUEST_SECONDS)
@@ -133,13 +114,7 @@ class Load(LoadHandle):
         answer.raise_for_status()
 
     def _get(self, path: str, **params: float) -> Any:
-        try:
-            answer = self._http.get(f"{self.url}/{path}", params=params, timeout=REQUEST_SECONDS)
-        except requests.ConnectionError:
-            self.process.check()  # a process that ended says why
-            raise
-        answer.raise_for_status()
-        return answer.json()
+        return self.ask(path, params)
 
 
 def application(generator: Generator) -> web.Application:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import requests
 import yaml
 
 from e2e.harness import tools
+from e2e.harness.part import Startable
 from e2e.harness.process import REQUEST_SECONDS, START_SECONDS, Process, free_port, serves
 from e2e.harness.workspace import Workspace
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Prometheus:
+class Prometheus(Startable):
     """One Prometheus server; a context manager.
 
     ``process.kill()`` takes it away, ``process.start()`` brings it back on the same port with the same data, and
@@ -90,17 +91,6 @@ class Prometheus:
         self.process.stop()
         self._http.close()
         self._workspace.close()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def ready(self) -> bool:
         """Whether the server answers queries now."""
