@@ -55,6 +55,7 @@ def helm(
     name = "helm" if version == 4 else "helm3"
     home = cluster.directory / "helm"
     variables = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+    variables["HOME"] = str(home)  # where client-go keeps what it discovered
     argv = [str(tools.ensure(name)[name]), "--kubeconfig", str(cluster.kubeconfig), *map(str, args)]
     done = subprocess.run(argv, input=input, capture_output=True, text=True, check=False, env=variables)
     if check and done.returncode != 0:
