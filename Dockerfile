@@ -10,10 +10,6 @@ COPY requirements-build.lock requirements-operator.lock ./
 RUN /build/bin/pip install --quiet --require-hashes -r requirements-build.lock && \
     /build/bin/pip --python /opt/agentscaler/bin/python install --quiet --no-compile --require-hashes --only-binary :all: \
       -r requirements-operator.lock
-COPY pyproject.toml README.md LICENSE ./
-COPY operator operator
-RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . && \
-    /build/bin/pip --python /opt/agentscaler/bin/python install --quiet --no-compile --no-deps /wheels/*.whl
 # What never loads: the asyncio twin of the Kubernetes client. tests/unit/test_image.py runs everything without it.
 RUN rm -r /opt/agentscaler/lib/python3*/site-packages/kubernetes/aio
 # The root file system is read-only at run time: without bytecode every start would compile hundreds of modules.
@@ -21,6 +17,12 @@ RUN rm -r /opt/agentscaler/lib/python3*/site-packages/kubernetes/aio
 # Unchecked: nothing in an image changes, whatever becomes of the files' times.
 RUN /opt/agentscaler/bin/python -m compileall -q -j 2 -x 'kubernetes/client/(api|models)/' --invalidation-mode unchecked-hash \
       /opt/agentscaler/lib
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . && \
+    /build/bin/pip --python /opt/agentscaler/bin/python install --quiet --no-compile --no-deps /wheels/*.whl && \
+    /opt/agentscaler/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+      /opt/agentscaler/lib/python3*/site-packages/agentscaler
 
 FROM ${BASE}
 # The base's own pip goes as well, wherever Debian and the published images have it: nothing is installed here any more.
