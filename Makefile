@@ -40,14 +40,18 @@ check: setup ## Lint, types, layers and drift of generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m agentscaler.api.crd --check
 	$(BIN)/python -m agentscaler.api.reference --check
+	$(BIN)/python charts/values.py --check
+	$(BIN)/python charts/dashboard.py --check
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generate: setup ## Write crds/ and docs/reference.md from the models
+generate: setup ## Write the CRD, the reference, the chart's values and the dashboard
 	$(BIN)/python -m agentscaler.api.crd
 	$(BIN)/python -m agentscaler.api.reference
+	$(BIN)/python charts/values.py
+	$(BIN)/python charts/dashboard.py
 
 bench-scale: tools ## N objects on a real control plane: create, rest, react (JSON=file writes the rows)
 	$(BIN)/python -m benchmarks.scale --objects $(N) $(if $(JSON),--json $(JSON))
