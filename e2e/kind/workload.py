@@ -44,7 +44,7 @@ def agent_pod(
         "image": AGENT,
         "args": ["--host=0.0.0.0", f"--port={PORT}", f"--upstream=http://{UPSTREAM}", *scales, *arguments],
         "ports": [{"name": "http", "containerPort": PORT}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 5},
         # A pod that leaves is sent requests until every kube-proxy has heard of it.
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": memory_limit}},
@@ -85,7 +85,7 @@ def upstream(time_scale: float = 0.1) -> list[dict[str, Any]]:
         "command": ["python", "-m", "e2e.agents.upstream"],
         "args": ["--host=0.0.0.0", f"--port={PORT}", f"--time-scale={time_scale:g}"],
         "ports": [{"name": "provider", "containerPort": PORT}],
-        "readinessProbe": {"httpGet": {"path": "/mode", "port": "provider"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/mode", "port": "provider"}, "periodSeconds": 1, "timeoutSeconds": 5},
         "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "192Mi"}},
         "securityContext": HARDENED,
     }
