@@ -22,10 +22,12 @@ from agentscaler.kube.errors import (
     Invalid,
     KubeError,
     NotFound,
+    Refused,
     Throttled,
     Unauthorized,
     Unavailable,
 )
+from agentscaler.kube.memo import problem_of
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS, PODS, access
 
 Answer = Callable[[web.Request], web.StreamResponse]
@@ -108,6 +110,26 @@ async def test_forbidden_names_the_missing_rule() -> None:
         assert 'apiGroups ["apps"], resources ["deployments/scale"], verbs ["patch"]' in str(error)
         with pytest.raises(Forbidden, match="list pods in the whole cluster; add to a ClusterRole"):
             await api.list(PODS.path())
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ('pods is forbidden: User "u" cannot list resource "pods" in API group ""', Forbidden),
+        ('deployments.apps "x" is forbidden: exceeded quota: small, requested: count/deployments.apps=1', Refused),
+        ('events "x" is forbidden: unable to create new content because namespace a is being terminated', Refused),
+    ],
+)
+async def test_a_quota_and_a_namespace_that_ends_are_no_missing_permission(message: str, kind: type[KubeError]) -> None:
+    async with serving() as (server, api):
+        server.answer = status(403, message, "Forbidden")
+        with pytest.raises(KubeError) as raised:
+            await api.create(DEPLOYMENTS.path("agents"), {}, field_manager="m")
+        assert type(raised.value) is kind
+        assert ("add to a Role" in str(raised.value)) == (kind is Forbidden)
+        assert (message in str(raised.value)) == (kind is Refused)
+        assert bool(api.denied) == (kind is Forbidden)
+        assert problem_of(raised.value).message == str(raised.value)
 
 
 async def test_invalid_names_the_fields() -> None:

@@ -8,6 +8,7 @@ All are a `KubeError`:
 - Invalid: 422 and 400, the object breaks its schema or a rule
 - Unauthorized: 401, the credentials are not accepted
 - Forbidden: 403, RBAC lacks a rule; the message says which
+- Refused: 403 for another reason: a quota, an admission policy, a namespace that is ending
 - Throttled: 429
 - Unavailable: 5xx, time-out, no connection, an answer that is not JSON
 - NotLeader: not sent, since another operator may act now
@@ -87,6 +88,10 @@ class Forbidden(KubeError):  # noqa: N818 (see NotFound)
         self.namespace = access.namespace
 
 
+class Refused(KubeError):  # noqa: N818 (see NotFound)
+    """RBAC allows it, and something else does not; the message is that of the API server."""
+
+
 class Throttled(KubeError):  # noqa: N818 (see NotFound)
     """The API server asks for patience.
 
@@ -131,6 +136,8 @@ def from_response(access: Access, status: int, body: bytes, headers: Mapping[str
     details = answer.get("details")
     message = f"cannot {access}: {text}"
     context: dict[str, Any] = {"access": access, "status": status, "reason": reason}
+    if status == 403 and reason == "Forbidden" and not _of_rbac(text):
+        return Refused(message, **context)
     if status == 403:
         return Forbidden(f"may not {access}; {missing_rule(access)}", **context)
     # A server-side apply of an object that does not fit its schema is answered so; it is no outage.
@@ -142,6 +149,11 @@ def from_response(access: Access, status: int, body: bytes, headers: Mapping[str
     kinds: dict[int, type[KubeError]] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: Gone}
     kind = kinds.get(status, Unavailable if status >= 500 else KubeError)
     return kind(message, **context)
+
+
+def _of_rbac(text: str) -> bool:
+    """Whether an authorizer says so, of which the API server makes `... User "x" cannot list resource "pods" ...`."""
+    return 'User "' in text and " cannot " in text
 
 
 def _decode(body: bytes) -> dict[str, Any]:

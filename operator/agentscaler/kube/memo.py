@@ -8,7 +8,7 @@ from typing import Any
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.settings import Settings
-from agentscaler.kube.errors import Forbidden, KubeError
+from agentscaler.kube.errors import Forbidden, KubeError, Refused
 from agentscaler.kube.live import ConfigMapFacts, DeploymentFacts, Live
 
 
@@ -26,6 +26,8 @@ def problem_of(error: KubeError) -> Problem:
     """What a failed request means to the user of the object."""
     if isinstance(error, Forbidden):
         return Problem(Reason.FORBIDDEN, str(error), stalled=True)
+    if isinstance(error, Refused):
+        return Problem(Reason.WRITE_FAILED, str(error), stalled=True)
     kind = type(error).__name__
     return Problem(Reason.WRITE_FAILED, f"cannot {error.access} now ({kind}): tried again at the next tick")
 
