@@ -206,13 +206,20 @@ def serves(url: str) -> bool:
         return http.get(url, timeout=_ASK_SECONDS).ok
 
 
-def wait_until(condition: Callable[[], T | Literal[False] | None], timeout_seconds: float, what: str) -> T:
+def wait_until(
+    condition: Callable[[], T | Literal[False] | None],
+    timeout_seconds: float,
+    what: str,
+    *,
+    every_seconds: float = POLL_SECONDS,
+) -> T:
     """Poll until a condition is true and return its value.
 
     Args:
-        condition: Called about 20 times a second; anything false means "not yet".
+        condition: Anything false means "not yet".
         timeout_seconds: How long to try; the condition is asked at least once.
         what: What is awaited, for the error.
+        every_seconds: How long to wait between two questions.
 
     Raises:
         TimeoutError: The time is over.
@@ -224,4 +231,4 @@ def wait_until(condition: Callable[[], T | Literal[False] | None], timeout_secon
             return value
         if time.monotonic() >= deadline:
             raise TimeoutError(f"after {timeout_seconds:g} s still waiting for {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every_seconds)
