@@ -88,6 +88,7 @@ class Recorder:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await asyncio.sleep(0.1)  # transports close in later turns of the loop, and nothing tells when
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

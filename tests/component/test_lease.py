@@ -24,13 +24,24 @@ TAKEOVER_SECONDS = 15.0
 HANDOVER_SECONDS = 5.0
 """The same when the leader was told to go; less than a Lease lasts."""
 MANY = 24
-SLOW_TO_NOTICE = """
+BLIND = "it looks at its Lease no more"
+GOES_BLIND = f"""
+import asyncio, logging, signal
 from agentscaler.kube import lease
-lease.RETRY_SECONDS = 60.0
+
+async def look_away(election):
+    logging.getLogger("test").warning("{BLIND}")
+    await asyncio.sleep(600)
+
+def go_blind(*_):
+    lease.RENEW_DEADLINE_SECONDS = 600.0
+    lease.Election._attempt = look_away
+
+signal.signal(signal.SIGUSR1, go_blind)
 from agentscaler.cli import app
 app()
 """
-"""A leader that looks at its Lease once a minute."""
+"""A leader that neither renews its Lease nor learns of its loss once it has got the signal."""
 
 
 class Pair:
@@ -153,10 +164,7 @@ def test_a_leader_that_was_paused_writes_nothing_after_it_wakes_up(
     wait_until(lambda: len(of_first.writes) >= 8, SLOW_SECONDS, "writes under way")
 
     first.process.send_signal(signal.SIGSTOP)
-    paused_at = time.monotonic()
-    wait_until(lambda: leads(second) and has_ticked(second), TAKEOVER_SECONDS, "the standby's first tick")
-    assert time.monotonic() - paused_at > LEASE_SECONDS - 2  # less its last renewal
-    wait_until(lambda: len(of_second.writes) > 0, SLOW_SECONDS, "writes of the new leader")
+    wait_until(lambda: leads(second) and of_second.writes, SLOW_SECONDS, "writes of the new leader")
     woken_at = time.monotonic()
     first.process.send_signal(signal.SIGCONT)
 
@@ -168,7 +176,6 @@ def test_a_leader_that_was_paused_writes_nothing_after_it_wakes_up(
     )
     assert [each for each in of_first.writes if each.at > woken_at] == []
     assert max(each.at for each in of_first.writes) < min(each.at for each in of_second.writes)
-    assert first.metric('agentscaler_kube_request_failures_total{error="NotLeader"}') > 0
     assert first.get("/livez").ok
     wait_until(lambda: first.get("/readyz").ok, SLOW_SECONDS, "readiness as a standby")
 
@@ -183,7 +190,7 @@ def test_a_leader_that_was_paused_writes_nothing_after_it_wakes_up(
 def test_a_paused_leader_that_does_not_notice_its_loss_is_stopped_by_its_clock_alone(
     cluster: ControlPlane, namespace: str, pair: Pair
 ) -> None:
-    first = pair.start("first", program=SLOW_TO_NOTICE)
+    first = pair.start("first", program=GOES_BLIND)
     wait_until(lambda: leads(first), SLOW_SECONDS, "a leader")
     second = pair.start("second")
     wait_until(lambda: second.get("/readyz").ok, SLOW_SECONDS, "a ready standby")
@@ -191,12 +198,14 @@ def test_a_paused_leader_that_does_not_notice_its_loss_is_stopped_by_its_clock_a
     of_first.delay_seconds = 1.0
     cluster.apply([agent(namespace, f"many-{number}") for number in range(MANY)])
     wait_until(lambda: len(of_first.writes) >= 8, SLOW_SECONDS, "writes under way")
+    first.process.send_signal(signal.SIGUSR1)
+    first.said(BLIND)
     first.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: leads(second) and of_second.writes, TAKEOVER_SECONDS, "the standby's first write")
+    wait_until(lambda: leads(second) and of_second.writes, SLOW_SECONDS, "the standby's first write")
     woken_at = time.monotonic()
     first.process.send_signal(signal.SIGCONT)
     refused = 'agentscaler_kube_request_failures_total{error="NotLeader"}'
-    wait_until(lambda: first.metric(refused) >= 8, SLOW_SECONDS, "refused writes")
+    wait_until(lambda: first.metric(refused) > 0, SLOW_SECONDS, "refused writes")
     assert leads(first), "without this the test would prove nothing"
     assert [each for each in of_first.writes if each.at > woken_at] == []
     assert max(each.at for each in of_first.writes) < min(each.at for each in of_second.writes)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from kubernetes import client
+from urllib3.connection import HTTPConnection
 
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.errors import NotLeader
@@ -331,4 +332,26 @@ async def test_a_process_that_was_paused_while_it_connected_sends_nothing(
     world.leadership.begin(world.clock.now + LEASE_SECONDS)
     with pytest.raises(NotLeader):
         await write(world)
+    assert world.server.written == []
+
+
+async def test_a_process_that_was_paused_between_headers_and_body_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentscaler.kube import guard  # noqa: PLC0415 (as above)
+
+    sent: list[int] = []
+    plain = HTTPConnection.send
+
+    def paused(connection: Any, data: Any) -> None:
+        plain(connection, data)
+        sent.append(len(data))
+        world.clock.now += LEASE_SECONDS
+
+    monkeypatch.setattr(HTTPConnection, "send", paused)
+    assert issubclass(guard._Plain, HTTPConnection)
+    world.leadership.begin(world.clock.now + LEASE_SECONDS)
+    with pytest.raises(NotLeader):
+        await write(world)
+    assert len(sent) == 1, "the headers, and nothing after them"
     assert world.server.written == []

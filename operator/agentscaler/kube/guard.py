@@ -1,6 +1,7 @@
-"""Connections that ask once more, just before a request leaves.
+"""Connections that ask once more, just before each part of a request leaves.
 
-Making a connection takes time, and a process may be paused in it for longer than its Lease lasts.
+Making a connection takes time, and so does getting from the headers to the body. A process may be paused in between for
+longer than its Lease lasts; a request whose body never comes writes nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def _ask() -> None:
 
 
 class _Asks:
-    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+    def send(self: Any, data: Any) -> None:
         if self.sock is None:
             self.connect()
         _ask()
-        super().request(*args, **kwargs)  # type: ignore[misc]  # of the connection that this is mixed into
+        super().send(data)  # type: ignore[misc]  # of the connection that this is mixed into
 
 
 class _Plain(_Asks, HTTPConnection):
