@@ -15,10 +15,10 @@ import requests
 
 from agentscaler.kube.permissions import RULES
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import REQUEST_SECONDS, wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
-SLOW_SECONDS = 30.0
+SLOW_SECONDS = PATIENCE_SECONDS
 TEMPLATE = {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}
 
 

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import requests
@@ -185,6 +186,14 @@ class Service:
             assert line is not None, name
             found.append(float(line[1]))
         return found
+
+    def lowest(self, name: str) -> float:
+        """The lowest that a ready agent says; below everything while none is ready, a busy one for a moment."""
+        return min(self.metric(name), default=-inf)
+
+    def highest(self, name: str) -> float:
+        """The highest that a ready agent says; above everything while none is ready."""
+        return max(self.metric(name), default=inf)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait; a failure shows what stands. To look costs the machine more than to wait a little longer."""

@@ -122,14 +122,14 @@ def test_an_outage_of_the_provider_moves_the_breaker_and_no_replica(stage: Stage
 
 def test_memory_pressure_takes_the_cache_first_and_then_workers(services: dict[str, Service]) -> None:
     heavy = services["heavy"]
-    heavy.until(lambda: heavy.metric("agent_cache_bytes")[0] > 40 * MEBIBYTE, "a full cache")
+    heavy.until(lambda: heavy.lowest("agent_cache_bytes") > 40 * MEBIBYTE, "a full cache")
     assert heavy.metric("agent_worker_limit") == [8]
     kills, since = heavy.stage.fleet.stats()["totals"].get("oom_kills", 0), time.time()
     heavy.load(12, LARGE_RUNS)
-    heavy.until(lambda: heavy.metric("agent_worker_limit")[0] < 8, "fewer workers in force")
-    heavy.until(lambda: heavy.metric("agent_cache_limit_bytes")[0] < 24 * MEBIBYTE, "a smaller cache in force")
+    heavy.until(lambda: heavy.highest("agent_worker_limit") < 8, "fewer workers in force")
+    heavy.until(lambda: heavy.highest("agent_cache_limit_bytes") < 24 * MEBIBYTE, "a smaller cache in force")
     goal = 0.8 * MEMORY_LIMIT_BYTES
-    heavy.until(lambda: heavy.metric("process_resident_memory_bytes")[0] < goal, "memory inside its objective")
+    heavy.until(lambda: heavy.highest("process_resident_memory_bytes") < goal, "memory inside its objective")
     seen = heavy.seen(since)
     cache_cut = next(at for at, each in enumerate(seen) if each.tuning["cache"]["maxBytes"] < 48 * MEBIBYTE)
     workers_cut = next(at for at, each in enumerate(seen) if each.workers < 8)
