@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -15,11 +16,12 @@ from e2e.kind.stages import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from e2e.kind.cluster import KindCluster
 
 DIRECTORY = ROOT / "artifacts" / "e2e"  # git ignores it
+kept: list[Path] = []
+"""The directories that were written."""
 OBJECTS = "agentdeployments,deployments,replicasets,pods,configmaps,services,horizontalpodautoscalers,leases"
 
 
@@ -63,6 +65,7 @@ def collect(cluster: KindCluster, name: str, namespaces: list[str]) -> Path:
     keep("nodes.txt", partial(kubectl, "describe", "nodes"))
     keep("pods.txt", partial(kubectl, "get", "pods", "--all-namespaces", "--output=wide"))
     keep("kubelet.log", partial(cluster.node_exec, "journalctl", "--unit=kubelet", "--lines=2000", "--no-pager"))
+    kept.append(directory)
     say(f"kept logs, events, objects and decisions in {directory}")
     return directory
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 FAILED = pytest.StashKey[bool]()
-_kept: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +39,7 @@ def namespace(request: pytest.FixtureRequest, cluster: KindCluster) -> Iterator[
         yield name
         if request.node.stash.get(FAILED, False):
             test = re.sub(r"[^\w.-]+", "-", request.node.name)
-            _kept.append(str(artefacts.collect(cluster, test, [name, operator.NAMESPACE])))
+            artefacts.collect(cluster, test, [name, operator.NAMESPACE])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,5 +57,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("stages")
     terminalreporter.line(stages.summary())
-    for directory in _kept:
+    for directory in artefacts.kept:
         terminalreporter.line(f"logs, events, objects and decisions: {directory}")

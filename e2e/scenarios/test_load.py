@@ -27,7 +27,9 @@ OBJECTIVES = {"queueWait": {"quantile": "0.95", "targetMilliseconds": 3000}}
 
 
 @slow_side_by_side
-def test_a_spike_is_met_by_workers_and_replicas_which_go_when_it_is_over(cluster: KindCluster, namespace: str) -> None:
+def test_a_changed_limit_is_in_force_at_once_and_a_spike_moves_workers_and_replicas_which_go_when_it_is_over(
+    cluster: KindCluster, namespace: str
+) -> None:
     name = "spiky"
     template = workload.agent_pod(arguments=("--seed=1",))
     agd = workload.agent_deployment(name, template, tuning=TUNING, objectives=OBJECTIVES)

@@ -13,7 +13,7 @@ from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import restarts, wait_pods
-from e2e.scenarios.together import side_by_side
+from e2e.scenarios.together import long_side_by_side
 
 if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
@@ -79,7 +79,7 @@ def resident_bytes(cluster: KindCluster, namespace: str, name: str) -> float:
         return 0.0
 
 
-@side_by_side
+@long_side_by_side
 def test_cache_and_workers_give_way_before_the_kernel_kills_and_without_the_operator_it_does(
     cluster: KindCluster, namespace: str
 ) -> None:

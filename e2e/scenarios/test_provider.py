@@ -10,7 +10,7 @@ from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import other_than_ok, wait_ready
-from e2e.scenarios.together import side_by_side
+from e2e.scenarios.together import long_side_by_side
 
 if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
@@ -58,7 +58,7 @@ def breaker(settings: dict[str, Any]) -> tuple[int, int]:
     return found["failureRateThresholdPercent"], found["waitDurationInOpenStateSeconds"]
 
 
-@side_by_side
+@long_side_by_side
 def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
     cluster: KindCluster, namespace: str
 ) -> None:

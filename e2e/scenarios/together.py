@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ RELEASE = {
     "prometheus": {FRAGILE: {"url": f"http://prometheus.{FRAGILE}:9090", "scrapeIntervalSeconds": 5}},
 }
 """What these scenarios ask of the operator's release: a standby, and the server above."""
+AT_ONCE = 8
+"""More pods than these scenarios have would start too slowly on two cores."""
 _SCENARIO = "side_by_side"
+_LONG = "long"
 _SLOW = "slow"
 
 
@@ -47,9 +51,16 @@ def side_by_side(scenario: Scenario) -> Callable[..., None]:
 
 
 def slow_side_by_side(scenario: Scenario) -> Callable[..., None]:
-    """The same for one that takes so long that tests of the operator itself run meanwhile."""
-    test = side_by_side(scenario)
+    """The same for one that takes so long that tests of the operator itself run meanwhile; it begins first."""
+    test = long_side_by_side(scenario)
     setattr(test, _SLOW, True)
+    return test
+
+
+def long_side_by_side(scenario: Scenario) -> Callable[..., None]:
+    """The same for one that takes minutes: it begins before the others."""
+    test = side_by_side(scenario)
+    setattr(test, _LONG, True)
     return test
 
 
@@ -61,22 +72,33 @@ class Together:
     """
 
     def __init__(self, cluster: KindCluster, scenarios: Iterable[Scenario]) -> None:
-        """Begin all of them.
+        """Begin the first of them.
 
         Args:
             cluster: With the operator in it.
-            scenarios: What to play.
+            scenarios: What to play, in this order.
         """
         self.cluster = cluster
         self._futures: dict[Any, Future[None]] = {}
+        self._waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
         for scenario in scenarios:
             self._futures[scenario] = Future()
+            self._waiting.put(scenario)
+        for _ in range(min(AT_ONCE, len(self._futures))):
             # Daemons: nothing waits for them after Ctrl-C.
-            threading.Thread(target=self._play, args=(scenario,), name=scenario.__name__, daemon=True).start()
+            threading.Thread(target=self._play_all, daemon=True).start()
 
     def result_of(self, scenario: Scenario) -> None:
         """Wait for the end of a scenario; what it raised is raised here."""
         self._futures[scenario].result()
+
+    def _play_all(self) -> None:
+        while True:
+            try:
+                scenario = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._play(scenario)
 
     def _play(self, scenario: Scenario) -> None:
         future = self._futures[scenario]
@@ -96,10 +118,11 @@ class Together:
 
 @pytest.fixture(scope="session")
 def together(request: pytest.FixtureRequest, installed: KindCluster) -> Together:
-    """All scenarios that were selected, begun at the first of them."""
+    """All scenarios that were selected; the first of them have begun."""
     operator.install(installed, over=RELEASE)
     functions = [item.function for item in request.session.items if isinstance(item, pytest.Function)]
-    return Together(installed, [getattr(each, _SCENARIO) for each in functions if hasattr(each, _SCENARIO)])
+    tests = sorted((each for each in functions if hasattr(each, _SCENARIO)), key=lambda each: not hasattr(each, _LONG))
+    return Together(installed, [getattr(each, _SCENARIO) for each in tests])
 
 
 def place(item: pytest.Item) -> int:
