@@ -9,7 +9,9 @@ from e2e.demo.world import PodsSample
 from e2e.harness.load import Load
 
 FIRST_FACTOR = 3.0
-STEP = 1.0
+STEP_PER_POD = 0.25
+"""More pods share the work, so that each step weighs less in a pod. Memory grows as a leak or longer contexts make it
+grow, over several scrapes: what doubles within one scrape no controller sees in time."""
 STEP_SECONDS = 4.0
 LARGEST_FACTOR = 9.0
 SAMPLES = 5
@@ -53,7 +55,8 @@ class Pressure:
         if above >= SAMPLES_ABOVE:
             self._stepped_at = float("inf")  # there it is
             return f"the worst pod stands above its memory objective, runs hold {self._factor:g} times the memory"
-        self._set(self._factor + STEP, now)
+        running = max((sample.running for sample in pods[-SAMPLES:]), default=1)
+        self._set(min(self._factor + STEP_PER_POD * running, LARGEST_FACTOR), now)
         return ""
 
     def _set(self, factor: float, now: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from e2e.demo.pressure import FIRST_FACTOR, LARGEST_FACTOR, STEP, STEP_SECONDS, Pressure
+from e2e.demo.pressure import FIRST_FACTOR, LARGEST_FACTOR, STEP_PER_POD, STEP_SECONDS, Pressure
 from e2e.demo.world import PodsSample
 from e2e.harness.load import Load
+
+STEP = 2 * STEP_PER_POD
 
 
 class RecordingLoad:
