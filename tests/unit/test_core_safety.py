@@ -13,6 +13,7 @@ from agentscaler.core.observation import Health
 from agentscaler.core.policy import (
     WorkerPolicy,
 )
+from agentscaler.core.settings import Cache, Knob
 from tests.worlds import (
     BUSY,
     LEARNED,
@@ -180,3 +181,63 @@ class TestMemory:
         decision = loop.ticks(5, memory_max_bytes=9000.0 * MEBIBYTE)
         assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
         assert condition(decision, ConditionType.METRICS_AVAILABLE).reason is Reason.NO_MEMORY_LIMIT
+
+    def test_workers_that_are_needed_stay_and_the_cache_gives_way(self) -> None:
+        decision = held(workers=20, cache_mebibytes=400).tick(
+            in_flight=36.0,
+            in_flight_max=18.0,
+            request_rate_60=36.0,
+            request_rate_300=36.0,
+            memory_mean_bytes=542.0 * MEBIBYTE,
+            memory_max_bytes=542.0 * MEBIBYTE,
+        )
+        assert workers(decision) >= 18
+        assert 150 + 20 * workers(decision) + cache_bytes(decision) / MEBIBYTE <= 1.05 * 819
+        assert cache_bytes(decision) >= 64 * MEBIBYTE
+
+    def test_a_reserve_of_workers_goes_before_the_cache(self) -> None:
+        decision = held(workers=30, cache_mebibytes=300).tick()
+        assert cache_bytes(decision) == 300 * MEBIBYTE
+        assert 4 <= workers(decision) <= (819 - 150 - 300) // 20
+
+    def test_a_cut_is_given_time_to_show(self) -> None:
+        loop = held(workers=10, cache_mebibytes=64)
+        pressed: dict[str, Any] = {"memory_max_bytes": 850.0 * MEBIBYTE, "cache_bytes": 64.0 * MEBIBYTE}
+        pressed |= {"in_flight": 20.0, "in_flight_max": 10.0}
+        cuts = [workers(loop.tick(**pressed)) for _ in range(3)]
+        assert cuts[0] < 10
+        assert cuts[1] == cuts[0]
+        assert cuts[2] < cuts[1]
+
+    @pytest.mark.parametrize(("worst_mebibytes", "before", "after"), [(850, 8, 6), (900, 5, 3)])
+    def test_as_many_workers_go_as_hold_what_is_too_much_now(
+        self, worst_mebibytes: int, before: int, after: int
+    ) -> None:
+        """What the runs of now hold counts, 64 and 69 MiB, and not the 20 MiB of the past hour."""
+        decision = held(workers=10, cache_mebibytes=64).tick(
+            in_flight=20.0,
+            in_flight_max=10.0,
+            memory_mean_bytes=414.0 * MEBIBYTE,  # as the law has it
+            memory_max_bytes=float(worst_mebibytes * MEBIBYTE),
+            cache_bytes=64.0 * MEBIBYTE,
+        )
+        (cut,) = [s for s in decision.steps if (s.rule, s.knob) == ("relieve-memory", Knob.WORKERS)]
+        assert (cut.before, cut.after) == (before, after)
+
+    def test_nothing_grows_while_memory_is_above_its_objective(self) -> None:
+        loop = held(workers=4, cache_mebibytes=400)
+        decision = loop.tick(**(SPIKE | {"memory_max_bytes": 850.0 * MEBIBYTE, "cache_bytes": 390.0 * MEBIBYTE}))
+        assert workers(decision) == 4
+        assert cache_bytes(decision) < 390 * MEBIBYTE
+
+
+def held(workers: int, cache_mebibytes: int) -> Loop:
+    """Two pods, no more, under these settings; their memory law is known: 150 MiB and 20 MiB a run."""
+    policy = replace(POLICY, replicas=replace(POLICY.replicas, min=2, max=2))
+    loop = Loop(policy)
+    loop.ticks(20)
+    assert loop.memory.settings is not None
+    cache = Cache(cache_mebibytes * MEBIBYTE, 600)
+    settings = replace(loop.memory.settings, workers=workers, cache=cache)
+    loop.memory = replace(loop.memory, learned=LEARNED, settings=settings, cache_changed_at=loop.now, worker_needs=())
+    return loop
