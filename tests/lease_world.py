@@ -51,6 +51,7 @@ class Server:
         self.version += 1
 
     async def handle(self, request: web.Request) -> web.Response:
+        text = await request.text()  # a request whose body does not come is none
         if self.broken:
             return web.json_response({}, status=500)
         if "/leases" not in request.path:
@@ -59,7 +60,7 @@ class Server:
             return web.json_response({})
         if request.method == "GET":
             return self._answer() if self.spec is not None else web.json_response({}, status=404)
-        body = json.loads(await request.text())
+        body = json.loads(text)
         if request.method == "PUT" and body["metadata"]["resourceVersion"] != str(self.version):
             return web.json_response({"reason": "Conflict"}, status=409)
         if request.method == "POST" and self.spec is not None:
