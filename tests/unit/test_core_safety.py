@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from agentscaler.api.conditions import ConditionType, Reason
+from agentscaler.core.assess import assess
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import (
     WorkerPolicy,
 )
+from agentscaler.core.relief import relieve_memory
 from agentscaler.core.settings import Cache, Knob
+from agentscaler.core.situation import Draft
 from tests.worlds import (
     BUSY,
     LEARNED,
@@ -25,6 +28,7 @@ from tests.worlds import (
     blind,
     cache_bytes,
     condition,
+    observe,
     without_hold,
     workers,
 )
@@ -199,6 +203,25 @@ class TestMemory:
         decision = held(workers=30, cache_mebibytes=300).tick()
         assert cache_bytes(decision) == 300 * MEBIBYTE
         assert 4 <= workers(decision) <= (819 - 150 - 300) // 20
+
+    @pytest.mark.parametrize(
+        ("runs_a_pod", "workers", "cache_mebibytes", "left"),
+        [
+            (18, 20, 400, (20, 269)),  # 819 - 150 - 20 * 20: what is needed stays, the cache gives way
+            (1, 30, 300, (18, 300)),  # (819 - 150 - 300) / 20: a reserve goes before the cache does
+            (1, 12, 300, (12, 300)),  # it fits
+        ],
+    )
+    def test_the_sum_of_what_is_set_is_kept_inside_the_objective(
+        self, runs_a_pod: int, workers: int, cache_mebibytes: int, left: tuple[int, int]
+    ) -> None:
+        loop = held(workers, cache_mebibytes)
+        holds = (150.0 + 20.0 * runs_a_pod + 32.0) * MEBIBYTE
+        busy = {"in_flight": 2.0 * runs_a_pod, "in_flight_max": float(runs_a_pod), "request_rate_60": 2.0 * runs_a_pod}
+        seen = observe(loop.now + 5, **busy, memory_mean_bytes=holds, memory_max_bytes=holds)
+        s = assess(loop.policy, loop.target, seen, loop.memory, loop.now + 5)
+        settings = relieve_memory(s, Draft(s.current)).settings
+        assert (settings.workers, (settings.cache.max_bytes or 0) // MEBIBYTE) == left
 
     def test_a_cut_is_given_time_to_show(self) -> None:
         loop = held(workers=10, cache_mebibytes=64)
