@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentscaler.api.conditions import ConditionType, Reason
+from agentscaler.core.decision import Diagnosis
 from agentscaler.core.learn import memory_law
 from agentscaler.core.memory import Learned, Memory, Moments
 from agentscaler.core.observation import Health, SignalName
@@ -215,3 +216,22 @@ def test_what_fits_by_the_learned_law_is_kept_also_with_a_large_base() -> None:
     settings = loop.tick(**held).settings
     assert settings.workers is not None
     assert base + settings.workers * run + (settings.cache.max_bytes or 0) <= 0.8 * 1024 * MEBIBYTE
+
+
+def test_calls_that_begin_to_hang_are_no_demand_although_the_minute_looks_well() -> None:
+    loop = Loop()
+    loop.ticks(40, **SPIKE, upstream_call_rate=40.0, upstream_5xx_rate=0.0)
+    before = loop.tick(**BUSY, upstream_call_rate=40.0, upstream_5xx_rate=0.0).settings.replicas
+    # Twelve calls failed at once, 0.5 % of the minute; many more hang and stand in the gauge of running work.
+    hanging: dict[str, Any] = {**BUSY, "in_flight": 12.0 * before, "in_flight_max": 12.0, "upstream_call_rate": 40.0}
+    decision = loop.tick(**hanging, upstream_5xx_rate=12 / 60)
+    assert (decision.diagnosis, decision.settings.replicas) == (Diagnosis.DEPENDENCY_BOUND, before)
+    assert loop.ticks(4, **hanging, upstream_5xx_rate=12 / 60).settings.replicas == before
+    assert loop.ticks(8, **hanging, upstream_5xx_rate=12 / 60).settings.replicas > before, "work it is after all"
+
+
+def test_a_provider_that_always_fails_a_little_does_not_hinder_growth() -> None:
+    loop = Loop()
+    loop.ticks(40, upstream_call_rate=10.0, upstream_5xx_rate=0.05)
+    before = loop.target.replicas
+    assert loop.tick(**SPIKE, upstream_call_rate=10.0, upstream_5xx_rate=0.05 + 2 / 60).settings.replicas > before

@@ -16,6 +16,7 @@ from agentscaler.core.policy import Mode, Policy
 from agentscaler.core.settings import Settings
 from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
+from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
@@ -49,7 +50,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         policy=policy,
         target=target,
         observation=observation,
-        memory=_with_manual(memory, policy, target),
+        memory=_with_failures(_with_manual(memory, policy, target), observation, elapsed, now),
         now=now,
         current=current,
         knowledge=knowledge,
@@ -61,10 +62,26 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
     s = replace(
         s,
         diagnosis=diagnose(
-            policy, target, observation, demand=wanted, workers=in_force, reach=reachable_workers(s), slots=slots
+            policy,
+            target,
+            observation,
+            demand=wanted,
+            workers=in_force,
+            reach=reachable_workers(s),
+            slots=slots,
+            failing_afresh=now - s.memory.failed_afresh_at < FRESH_SECONDS,
         ),
     )
     return replace(s, memory=remember_upstream(s.memory, s))
+
+
+def _with_failures(memory: Memory, observation: Observation, elapsed: float, now: float) -> Memory:
+    """Note the rate of failures, and when it last rose."""
+    rate = failure_rate(observation)
+    if rate is None:
+        return memory
+    afresh = fails_afresh(observation, memory.failure_rate, elapsed)
+    return replace(memory, failure_rate=rate, failed_afresh_at=now if afresh else min(memory.failed_afresh_at, now))
 
 
 def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:

@@ -63,10 +63,12 @@ def diagnose(
     workers: int | None,
     reach: int,
     slots: int,
+    failing_afresh: bool = False,
 ) -> Diagnosis:
     """The first that fits, most dangerous first.
 
-    `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve.
+    `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve, `failing_afresh`
+    whether `fails_afresh` said so within the last half minute.
     """
     if memory_over(policy, target, observation):
         return Diagnosis.MEMORY_BOUND
@@ -74,7 +76,7 @@ def diagnose(
         return Diagnosis.DEAD
     if demand is None:
         return Diagnosis.UNKNOWN
-    if upstream_failing(observation) or upstream_throttled(observation):
+    if failing_afresh or upstream_failing(observation) or upstream_throttled(observation):
         return Diagnosis.DEPENDENCY_BOUND
     if demand.queued_runs > 0 and (demand.surge or demand.busy_runs >= FULL * slots):
         return Diagnosis.WORKER_BOUND if workers is None or workers < reach else Diagnosis.REPLICA_BOUND

@@ -93,6 +93,10 @@ class Memory:
     """When the cap last moved."""
     throttle_rate: float = 0.0
     """429s per second at the last tick: rates look back a minute, so only one that does not fall is news."""
+    failure_rate: float = 0.0
+    """Upstream calls per second that failed or were throttled, at the last tick: its rise is news."""
+    failed_afresh_at: float = 0.0
+    """When a good part of the calls of one tick last failed."""
     upstream_bad_since: float | None = None
     """Since when the upstream has been failing; None while it is well."""
     upstream_calm_since: float | None = None
