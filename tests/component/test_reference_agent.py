@@ -34,7 +34,7 @@ class Agent:
         self.settings.mkdir()
         argv = [sys.executable, "-m", "e2e.agents.reference", "--port", str(port), "--upstream", upstream.url]
         argv += ["--settings-dir", str(self.settings), "--time-scale", str(TIME_SCALE), "--seed", "1"]
-        argv += ["--drain-linger-seconds", "0.2"]
+        argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
         self.process = Process(argv, directory / "agent.log", cwd=ROOT)
 
     def tune(self, generation: int, **sections: Any) -> None:

@@ -39,6 +39,18 @@ async def test_a_drain_finishes_what_runs_and_refuses_the_rest(tmp_path: Path) -
         assert sample(runtime.metrics, "agent_rejected_total", reason="draining") == 2
 
 
+async def test_runs_that_come_before_the_proxies_know_are_served(tmp_path: Path) -> None:
+    async with Runtime(settings_directory=tmp_path, defaults=ONE_WORKER, drain_delay_seconds=0.3) as runtime:
+        runtime.drain()
+        assert not runtime.ready
+        async with runtime.run():
+            drained = asyncio.create_task(runtime.wait_drained())
+        await asyncio.wait_for(drained, PATIENCE_SECONDS)
+        with pytest.raises(RejectedError, match="draining"):
+            async with runtime.run():
+                pass
+
+
 DRAINING_PROGRAM = """
 import asyncio
 from agentscaler_runtime import Runtime

@@ -30,6 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--run-seconds", type=float, help="of every run, before the time scale (default: as measured)")
     parser.add_argument("--workers", type=int, default=8, help="used where tuning.json says nothing")
     parser.add_argument("--queue-size", type=int, default=500)
+    parser.add_argument("--drain-delay-seconds", type=float, default=1.0)
     parser.add_argument("--drain-linger-seconds", type=float, default=1.0)
     parser.add_argument("--seed", type=int)
     return parser.parse_args()
@@ -45,6 +46,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         queue_size=arguments.queue_size,
         memory_limit_bytes=arguments.memory_limit_bytes,
         drain_on_sigterm=True,
+        drain_delay_seconds=arguments.drain_delay_seconds,
     )
     shape = Shape(
         time_scale=arguments.time_scale,

@@ -71,6 +71,8 @@ class Runtime:
         breaker_window_calls: The breaker's window holds at most so many calls.
         drain_on_sigterm: Whether SIGTERM starts the drain; needs the main thread. It takes the signal away from a
             server that stops by it.
+        drain_delay_seconds: For so long after a drain began runs are still admitted: whoever sends them needs a moment
+            to see that the pod is unready.
         registry: Where the metrics are registered; default: a registry of its own.
 
     Attributes:
@@ -91,6 +93,7 @@ class Runtime:
         classify: Callable[[Exception], UpstreamErrorKind | None] = classify_error,
         breaker_window_calls: int = WINDOW_CALLS,
         drain_on_sigterm: bool = False,
+        drain_delay_seconds: float = 0.0,
         registry: CollectorRegistry | None = None,
     ) -> None:
         if memory_limit_bytes is not None and memory_limit_bytes < 1:
@@ -102,7 +105,9 @@ class Runtime:
         self._memory_wait_seconds = memory_wait_seconds
         self._drain_on_sigterm = drain_on_sigterm
         self._gave_back_at = -_GIVE_BACK_SECONDS
+        self._drain_delay_seconds = drain_delay_seconds
         self._draining = asyncio.Event()
+        self._shut = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._entered = False
         self.metrics = Metrics(registry)
@@ -193,20 +198,28 @@ class Runtime:
             self._limiter.release()
 
     def drain(self) -> None:
-        """Starts the shut-down: unready, nothing more is admitted, what waits is refused, what runs goes on."""
+        """Starts the shut-down: unready now; after the delay nothing more is admitted and what waits is refused."""
         if self._draining.is_set():
             return
         self._draining.set()
         logger.info("draining: %s runs to finish", self._limiter.running)
+        if self._drain_delay_seconds > 0:
+            asyncio.get_running_loop().call_later(self._drain_delay_seconds, self._shut_door)
+        else:
+            self._shut_door()
+
+    def _shut_door(self) -> None:
+        self._shut.set()
         self._refuse_waiting(RejectReason.DRAINING, _RETRY_DRAINING_SECONDS, since=0.0)
 
     async def wait_drained(self, *, linger_seconds: float = 0.0) -> None:
         """Returns when a drain was started and the last run has ended.
 
         Args:
-            linger_seconds: Least time from the start of the drain: late callers get a refusal, not a closed port.
+            linger_seconds: Least time from the first refusal: late callers get a refusal, not a closed port.
         """
         await self._draining.wait()
+        await self._shut.wait()
         await asyncio.sleep(linger_seconds)
         await self._limiter.wait_idle()
 
@@ -229,7 +242,7 @@ class Runtime:
             raise RejectedError(RejectReason.BREAKER, error.retry_after_seconds) from error
 
     def _refuse_if_draining(self) -> None:
-        if self._draining.is_set():
+        if self._shut.is_set():
             raise RejectedError(RejectReason.DRAINING, _RETRY_DRAINING_SECONDS)
 
     async def _follow(self) -> None:
