@@ -1,5 +1,4 @@
-"""Runs that hold more and more memory, until the worst pod stands above its objective: how much that takes depends on
-how many pods share the work, and that is the operator's choice."""
+"""Runs that hold more and more memory, until the pods of the beginning cannot hold them inside the objective."""
 
 from __future__ import annotations
 
@@ -13,10 +12,11 @@ STEP_PER_POD = 0.25
 """More pods share the work, so that each step weighs less in a pod. Memory grows as a leak or longer contexts make it
 grow, over several scrapes: what doubles within one scrape no controller sees in time."""
 STEP_SECONDS = 4.0
+LARGEST_PER_POD = 3.0
 LARGEST_FACTOR = 9.0
 SAMPLES = 5
-SAMPLES_ABOVE = 2
-"""One of the last samples above the objective is one large run; two are pressure."""
+SAMPLES_ABOVE = 4
+"""One of the last samples above the objective is one large run; four are pressure."""
 
 
 class Pressure:
@@ -31,6 +31,7 @@ class Pressure:
         self._load = load
         self._allowed_bytes = allowed_bytes
         self._factor = 0.0
+        self._pods = 0
         self._stepped_at = 0.0
 
     @property
@@ -40,6 +41,7 @@ class Pressure:
 
     def begin(self, now: float) -> None:
         """Make runs larger."""
+        self._pods = 0
         self._set(FIRST_FACTOR, now)
 
     def end(self) -> None:
@@ -49,14 +51,18 @@ class Pressure:
 
     def step(self, now: float, pods: Sequence[PodsSample]) -> str:
         """Make runs larger again if it is time and memory is still within its objective; says what it did."""
-        if not self.active or now - self._stepped_at < STEP_SECONDS or self._factor >= LARGEST_FACTOR:
+        if not self.active or not pods:
+            return ""
+        # How much it takes depends on the pods that share the work at the beginning; more of them are the remedy.
+        self._pods = self._pods or pods[-1].running
+        largest = min(LARGEST_PER_POD * self._pods, LARGEST_FACTOR)
+        if now - self._stepped_at < STEP_SECONDS or self._factor >= largest:
             return ""
         above = sum(sample.worst_rss_bytes > self._allowed_bytes for sample in pods[-SAMPLES:])
         if above >= SAMPLES_ABOVE:
             self._stepped_at = float("inf")  # there it is
             return f"the worst pod stands above its memory objective, runs hold {self._factor:g} times the memory"
-        running = max((sample.running for sample in pods[-SAMPLES:]), default=1)
-        self._set(min(self._factor + STEP_PER_POD * running, LARGEST_FACTOR), now)
+        self._set(min(self._factor + STEP_PER_POD * self._pods, largest), now)
         return ""
 
     def _set(self, factor: float, now: float) -> None:
