@@ -117,9 +117,9 @@ def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Cal
     path = PODS.path(namespace, f"{RELEASE}-test")
 
     def runs() -> bool:
-        """Whether the pod of the test is there, and is not that of the test before."""
+        """Whether the pod of the test runs: it is not that of the test before, and kwok writes its status no more."""
         answer = clean.request("GET", path)
-        return answer.ok and answer.json()["status"]["phase"] not in {"Succeeded", "Failed"}
+        return answer.ok and answer.json()["status"]["phase"] == "Running"
 
     def end(phase: str) -> None:
         """What a kubelet would do; kwok ends no pods but those of Jobs."""
@@ -220,15 +220,20 @@ def test_what_does_not_come_up_is_taken_back_on_demand(
 
 
 def test_an_operator_on_a_crd_of_an_older_version_names_what_it_lacks(clean: ControlPlane, tmp_path: Path) -> None:
+    def published(*, paused: bool) -> bool:
+        """Whether OpenAPI, which follows a CRD after a while, tells of the new one and not of the one before."""
+        answer = clean.request("GET", "/openapi/v3/apis/agentscaler.dev/v1alpha1")
+        return answer.ok and ('"paused"' in answer.text) is paused
+
     clean.apply(older())
-    path = "/openapi/v3/apis/agentscaler.dev/v1alpha1"
-    wait_until(lambda: clean.request("GET", path).ok, PATIENCE_SECONDS, "the CRD in OpenAPI")
+    wait_until(lambda: published(paused=False), PATIENCE_SECONDS, "the older CRD in OpenAPI")
     with running(tmp_path, clean.kubeconfig) as operator:
         assert operator.exit_code() == 1
         error = operator.said("cannot start")["error"]
     assert "lacks spec.paused, status.settings.cache." in error
     assert "helm upgrade" in error
     clean.apply(crd.render())
+    wait_until(lambda: published(paused=True), PATIENCE_SECONDS, "the CRD of now in OpenAPI")
     with running(tmp_path, clean.kubeconfig) as operator:
         wait_until(lambda: operator.get("/livez").ok, PATIENCE_SECONDS, "the operator")
         operator.said("synced")
