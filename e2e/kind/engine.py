@@ -10,8 +10,9 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from e2e.harness.part import Startable
 from e2e.harness.process import Process, wait_until
 from e2e.harness.tools import cache_directory
 from e2e.harness.workspace import janitor
@@ -42,7 +43,7 @@ done
 """
 
 
-class Engine:
+class Engine(Startable):
     """A Docker engine that answers; a context manager.
 
     ``AGENTSCALER_ENGINE`` chooses: ``host`` takes the one that the Docker client reaches, ``own`` starts one, and
@@ -63,17 +64,6 @@ class Engine:
         self._daemon: Process | None = None
         self._janitor: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Find the engine or start one.

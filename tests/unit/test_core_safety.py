@@ -11,9 +11,7 @@ from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.core.assess import assess
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.observation import Health
-from agentscaler.core.policy import (
-    WorkerPolicy,
-)
+from agentscaler.core.policy import WorkerPolicy
 from agentscaler.core.relief import relieve_memory
 from agentscaler.core.settings import Cache, Knob
 from agentscaler.core.situation import Draft
