@@ -167,6 +167,8 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         reason=main_reason(s, d, live, settings),
         summary=summary(s, d, live, settings),
         demand_runs=s.demand.ahead_runs if s.demand else None,
+        forecast=s.demand,
+        margin_runs=s.demand.staffed(s.demand.ahead_runs) - s.demand.ahead_runs if s.demand else None,
         hpa_replicas=_hpa(s),
     )
 
