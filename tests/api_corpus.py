@@ -48,6 +48,10 @@ MATCHERS = "matchers must name Prometheus labels"
 SIGNALS = "overrides must name signals: one of latency, duration"
 WINDOW = "signals.windowSeconds must not be shorter than tuning.intervalSeconds: widen the window"
 RESTART = "delivery.mode Restart needs template: an adopted Deployment is never restarted; use Hot"
+TIME = 'a time of day is written with hours and minutes: "08:30", and "24:00" for the end of the day'
+ZONE = "timeZone must be a name of the time zone database: write it as Europe/Berlin or UTC"
+START_END = 'start must differ from end and come before "24:00": write a whole day as start "00:00", end "24:00"'
+NO_BOUND = "a schedule needs min or max: say which bound it sets"
 CONTAINER = "container must be the name of one of template.spec.containers: correct it or leave it out"
 
 
@@ -73,6 +77,45 @@ def _ranges(path: str, low: Any, middle: Any, high: Any, *, initial: bool = True
             Case(f"{path}: initial above", at(max=middle, initial=high), f"spec.tuning.{path}.initial: {ABOVE_MAX}"),
         ]
     return cases
+
+
+def _schedules() -> list[Case]:
+    path = "spec.tuning.replicas.schedules[0]"
+
+    def schedule(**fields: Any) -> dict[str, Any]:
+        given = {"start": "08:00", "end": "18:00", "min": 5} | fields
+        return tuned(replicas={"schedules": [{key: value for key, value in given.items() if value is not None}]})
+
+    return [
+        Case("schedule", schedule(name="office", days=["Mon", "Fri"], timeZone="Europe/Berlin", max=9)),
+        Case("schedule over midnight", schedule(start="22:30", end="06:00", min=0, max=0)),
+        Case("schedule of a day", schedule(start="00:00", end="24:00")),
+        Case("schedules empty", tuned(replicas={"schedules": []})),
+        *(
+            Case(f"zone {zone}", schedule(timeZone=zone))
+            for zone in ("UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "Europe/Atlantis")
+        ),
+        *(
+            Case(f"zone {zone!r}", schedule(timeZone=zone), f"{path}.timeZone: {ZONE}")
+            for zone in ("../etc/passwd", "/UTC", "Europe/", "Europe Berlin", "UTC\n", "+01:00")
+        ),
+        Case("zone empty", schedule(timeZone=""), f"{path}.timeZone", "at least 1 chars long"),
+        *(
+            Case(f"start {time!r}", schedule(start=time), f"{path}.start: {TIME}")
+            for time in ("8:00", "24:01", "25:00", "12:60", "noon", "")
+        ),
+        Case("end at the start", schedule(end="08:00"), f"{path}.start: {START_END}"),
+        Case("start at the end of the day", schedule(start="24:00"), f"{path}.start: {START_END}"),
+        Case("no start", schedule(start=None), "start", "Required value"),
+        Case("no end", schedule(end=None), "end", "Required value"),
+        Case("schedule without bounds", schedule(min=None), f"{path}: {NO_BOUND}"),
+        Case("schedule: min above max", schedule(max=4), f"{path}.min: {MIN_ABOVE_MAX}"),
+        Case("schedule: only max", schedule(min=None, max=0)),
+        Case("schedule: too many pods", schedule(max=1001), f"{path}.max", "less than or equal to 1000"),
+        Case("no days", schedule(days=[]), f"{path}.days", "at least 1 items"),
+        Case("days in other words", schedule(days=["Monday"]), f"{path}.days[0]", 'supported values: "Mon"'),
+        Case("name of a schedule in words", schedule(name="Office hours"), f"{path}.name: {LABEL}"),
+    ]
 
 
 def _quantile(value: Any) -> dict[str, Any]:
@@ -109,6 +152,7 @@ CASES: tuple[Case, ...] = (
     *_ranges("cache.ttlSeconds", 1, 5, 10),
     *_ranges("circuitBreaker.failureRateThresholdPercent", 1, 5, 10),
     *_ranges("circuitBreaker.waitDurationInOpenStateSeconds", 1, 5, 10),
+    *_schedules(),
     # forms
     *(Case(f"quantile {value!r}", _quantile(value)) for value in ("0.5", ".95", "0.99", "0.999990", ".01")),
     *(

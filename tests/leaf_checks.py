@@ -40,7 +40,7 @@ def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             (at,) = at.values()
             continue
         at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
-    at[last] = value
+    at[int(last) if isinstance(at, list) else last] = value
     return spec
 
 

@@ -39,6 +39,7 @@ HALF_EMPTY: Ticks = ((500, CACHE | {"cache_eviction_rate": 0.0, "cache_bytes": m
 TWO = {"spec": {"containers": [{"name": "agent", "image": "a"}, {"name": "other", "image": "b"}]}}
 ADOPTED = {"scaleTargetRef": TARGET_REF}
 RULES = "spec.tuning.replicas.behavior"
+SCHEDULES = "spec.tuning.replicas.schedules[]"
 OVERRIDES = "spec.signals.overrides.*"
 OVERRIDDEN = owned(signals={"overrides": {"latency": {"metric": "one", "kind": "Histogram"}}}) | {
     "objectives": {"latency": {"quantile": "0.9", "targetMilliseconds": 1000}}
@@ -52,6 +53,11 @@ def shaped(direction: str, **rules: Any) -> dict[str, Any]:
 
 def policies(**fields: Any) -> list[dict[str, Any]]:
     return [{"type": "Pods", "value": 1, "periodSeconds": 60} | fields]
+
+
+def timed(**bounds: Any) -> dict[str, Any]:
+    """A schedule about the time of the tests, a Monday, 13:46 UTC."""
+    return owned(tuning={"replicas": {"schedules": [{"start": "13:00", "end": "15:00", "days": ["Mon"]} | bounds]}})
 
 
 LEAVES: dict[str, Check] = {
@@ -96,6 +102,13 @@ LEAVES: dict[str, Check] = {
     f"{RULES}.scaleDown.policies[].value": Decides(1, 2, LULL, shaped("scaleDown", policies=policies())),
     f"{RULES}.scaleDown.policies[].periodSeconds": Decides(15, 60, LULL, shaped("scaleDown", policies=policies())),
     f"{RULES}.scaleDown.tolerance": Decides("0.05", "9", LULL, shaped("scaleDown")),
+    f"{SCHEDULES}.name": Decides("night", "day", BURST, timed(max=2)),
+    f"{SCHEDULES}.days[]": Decides("Mon", "Tue", EASY, timed(min=4)),
+    f"{SCHEDULES}.start": Decides("13:00", "14:00", EASY, timed(min=4)),
+    f"{SCHEDULES}.end": Decides("15:00", "13:30", EASY, timed(min=4)),
+    f"{SCHEDULES}.timeZone": Decides("Africa/Abidjan", "Asia/Tokyo", EASY, timed(min=4)),
+    f"{SCHEDULES}.min": Decides(4, 5, EASY, timed()),
+    f"{SCHEDULES}.max": Decides(3, 4, BURST, timed()),
     "spec.tuning.workers.mode": Decides("Auto", "Off", BURST),
     "spec.tuning.workers.min": Decides(1, 6, LULL),
     "spec.tuning.workers.max": Decides(5, 6, BURST),

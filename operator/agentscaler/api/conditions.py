@@ -87,6 +87,8 @@ class Reason(StrEnum):
     MANUAL = "Manual"
     RESTARTED_FROM_SIZE = "RestartedFromSize"
     SCALED_TO_ZERO = "ScaledToZero"
+    SCHEDULED = "Scheduled"
+    INVALID_SCHEDULE = "InvalidSchedule"
     PAUSED = "Paused"
     RECOMMEND_ONLY = "RecommendOnly"
     SWITCHED_OFF = "SwitchedOff"

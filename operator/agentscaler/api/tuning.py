@@ -8,6 +8,7 @@ from pydantic import Field
 
 from agentscaler.api.quantity import parse_tolerance
 from agentscaler.api.rules import Checked, Model, Rule, ordered
+from agentscaler.api.schedules import MAX_SCHEDULES, Schedule
 from agentscaler.api.values import INT_OR_STRING, Mode, Size
 
 _TOLERANCE_PATTERN = r"^[0-9]{1,6}([.][0-9]{1,6})?m?$"
@@ -82,6 +83,9 @@ class Replicas(Model):
     """Most pods that Auto may choose. Effective default: 10, or min where that is higher."""
     behavior: Behavior | None = None
     """Rate limits and stabilization with the HPA's meaning. Absent: the operator's own shaping."""
+    schedules: Annotated[tuple[Schedule, ...], Field(strict=False, max_length=MAX_SCHEDULES)] | None = None
+    """Other bounds at certain times, with mode Auto. Of several that hold, the highest min and the lowest max count;
+    where these cross, min wins. Both are reached at once."""
 
 
 class Workers(Model):

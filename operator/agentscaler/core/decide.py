@@ -44,6 +44,7 @@ from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
 from agentscaler.core.relief import relieve_memory, remember_relief
 from agentscaler.core.report import conditions, main_reason, summary
+from agentscaler.core.schedules import heed_schedules, keep_schedule, rest
 from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.target import Target
@@ -53,6 +54,7 @@ Rule = Callable[[Situation, Draft], Draft]
 RULES: tuple[Rule, ...] = (
     follow_demand,
     hold_peaks,
+    rest,
     tune_cache,
     tune_breaker,
     spare_dependency,
@@ -64,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     obey_pause,
     relieve_memory,
     obey_full_pause,
+    keep_schedule,
     keep_bounds,
 )
 LEAST_HISTORY_SECONDS = 300.0
@@ -83,7 +86,7 @@ def decide(policy: Policy, target: Target, observation: Observation, memory: Mem
     Returns:
         The decision with its chain of reasons and the memory for the next one. It raises nothing.
     """
-    s = assess(policy, target, observation, memory, now)
+    s = assess(heed_schedules(policy, target.replicas, now), target, observation, memory, now)
     if policy.replicas.manual == 0:
         return _zero(s)
     draft = _first(s)

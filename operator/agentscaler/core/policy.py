@@ -79,6 +79,24 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Other bounds of replicas between two times of a day; where `end` is not later, until that of the next day."""
+
+    name: str
+    """What messages call it."""
+    days: tuple[int, ...]
+    """Days on which it begins, Monday is 0."""
+    start_minute: int
+    """First minute of the day, 0 to 1439."""
+    end_minute: int
+    """First minute after it, 0 to 1440."""
+    time_zone: str
+    min: int | None = None
+    """None: the ordinary bound."""
+    max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaPolicy:
     """Replicas. `manual` is `spec.replicas`: the law when the mode is not Auto, a restart size when it changes."""
 
@@ -87,6 +105,7 @@ class ReplicaPolicy:
     max: int = 10
     manual: int = 1
     behavior: Behavior | None = None
+    schedules: tuple[Schedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

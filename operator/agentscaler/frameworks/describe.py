@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from agentscaler.api.quantity import format_size
+from agentscaler.api.schedules import DAYS
 from agentscaler.api.spec import AgentDeploymentSpec
-from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules
+from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules, Schedule
 from agentscaler.frameworks.choices import container, delivery, framework, server
 
 
@@ -57,6 +58,7 @@ def _tuning(policy: Policy) -> dict[str, Any]:
             "min": replicas.min,
             "max": replicas.max,
             "behavior": _behavior(replicas.behavior),
+            "schedules": [_schedule(each) for each in replicas.schedules] or None,
         },
         "workers": {
             "mode": workers.mode.value,
@@ -119,6 +121,24 @@ def _rules(rules: ScalingRules) -> dict[str, Any]:
         ],
         "tolerance": None if rules.tolerance is None else _decimal(rules.tolerance),
     }
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    return _compact(
+        {
+            "name": schedule.name,
+            "days": [DAYS[day] for day in schedule.days],
+            "start": _time(schedule.start_minute),
+            "end": _time(schedule.end_minute),
+            "timeZone": schedule.time_zone,
+            "min": schedule.min,
+            "max": schedule.max,
+        }
+    )
+
+
+def _time(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _compact(value: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Final, Protocol, TypeVar
 
 from agentscaler.api import objectives as api_objectives
 from agentscaler.api.quantity import parse_size, parse_tolerance, percent_to_ratio
+from agentscaler.api.schedules import DAYS
+from agentscaler.api.schedules import Schedule as ScheduleSpec
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.api.tuning import Behavior as BehaviorSpec
 from agentscaler.api.tuning import Cache, CircuitBreaker, Replicas, Tuning, Workers
@@ -28,6 +30,7 @@ from agentscaler.core.policy import (
     ReplicaPolicy,
     ScalingPolicy,
     ScalingRules,
+    Schedule,
     SelectPolicy,
     WorkerPolicy,
 )
@@ -132,7 +135,25 @@ def _replicas(given: Replicas | None, default: ReplicaPolicy, manual: int) -> Re
         max=high,
         manual=manual,
         behavior=_behavior(given.behavior) if given.behavior else default.behavior,
+        schedules=tuple(_schedule(index, each) for index, each in enumerate(given.schedules or ())),
     )
+
+
+def _schedule(index: int, given: ScheduleSpec) -> Schedule:
+    return Schedule(
+        name=given.name or f"schedule-{index}",
+        days=tuple(day for day, name in enumerate(DAYS) if given.days is None or name in given.days),
+        start_minute=_minute(given.start),
+        end_minute=_minute(given.end),
+        time_zone=given.time_zone or "UTC",
+        min=given.min,
+        max=given.max,
+    )
+
+
+def _minute(time: str) -> int:
+    hours, _, minutes = time.partition(":")
+    return 60 * int(hours) + int(minutes)
 
 
 def _workers(given: Workers | None, default: WorkerPolicy) -> WorkerPolicy:
