@@ -153,6 +153,19 @@ CASES: tuple[Case, ...] = (
     *_ranges("circuitBreaker.failureRateThresholdPercent", 1, 5, 10),
     *_ranges("circuitBreaker.waitDurationInOpenStateSeconds", 1, 5, 10),
     *_schedules(),
+    Case("fallback", tuned(replicas={"fallback": {"failureThreshold": 3, "replicas": 6}})),
+    Case(
+        "fallback without a size",
+        tuned(replicas={"fallback": {"failureThreshold": 3}}),
+        "spec.tuning.replicas.fallback.replicas",
+        "Required value",
+    ),
+    Case(
+        "fallback to zero",
+        tuned(replicas={"fallback": {"failureThreshold": 3, "replicas": 0}}),
+        "spec.tuning.replicas.fallback.replicas",
+        "greater than or equal to 1",
+    ),
     # forms
     *(Case(f"quantile {value!r}", _quantile(value)) for value in ("0.5", ".95", "0.99", "0.999990", ".01")),
     *(

@@ -26,7 +26,7 @@ from agentscaler.signals.servers import Server
 from tests.api_corpus import owned
 from tests.worlds import MEBIBYTE, TARGET, Loop
 
-Ticks = tuple[tuple[int, dict[str, float]], ...]
+Ticks = tuple[tuple[int, dict[str, Any]], ...]
 """(how many ticks of 5 s, the signals that differ from an easy load)."""
 
 

@@ -9,6 +9,7 @@ import pytest
 from agentscaler.api.crd import render
 from agentscaler.api.reference import leaves
 from agentscaler.api.signals import KINDS, OVERRIDABLE
+from agentscaler.core.observation import Health
 from tests.api_corpus import TARGET as TARGET_REF
 from tests.api_corpus import owned
 from tests.leaf_checks import Asks, Builds, Check, Decides, Names, Restarts, Ticks, asked
@@ -30,6 +31,7 @@ SLOW: Ticks = ((3, {"latency": 40.0, "queue_wait": 0.1}),)
 ERRORS: Ticks = ((10, LOADED), (160, IDLE | {"error_ratio": 0.02}))
 PRESSURE: Ticks = ((5, {}), (30, {"memory_max_bytes": mebibytes(700), "memory_mean_bytes": mebibytes(690)}))
 OUTAGE: Ticks = ((3, {}), (60, {"upstream_5xx_rate": 4.0, "error_ratio": 0.9, "breaker_state": 2.0}))
+BLIND: Ticks = ((3, {}), (3, {"in_flight": Health.EMPTY}))
 CACHE: dict[str, float] = {"cache_miss_rate": 2.0, "cache_hit_ratio": 0.5}
 EVICTING: Ticks = ((200, CACHE | {"cache_eviction_rate": 2.0, "cache_bytes": mebibytes(2048)}),)
 EXPIRING: Ticks = ((200, CACHE | {"cache_eviction_rate": 0.0, "cache_expired_rate": 2.0, "cache_bytes": mebibytes(1)}),)
@@ -109,6 +111,12 @@ LEAVES: dict[str, Check] = {
     f"{SCHEDULES}.timeZone": Decides("Africa/Abidjan", "Asia/Tokyo", EASY, timed(min=4)),
     f"{SCHEDULES}.min": Decides(4, 5, EASY, timed()),
     f"{SCHEDULES}.max": Decides(3, 4, BURST, timed()),
+    "spec.tuning.replicas.fallback.failureThreshold": Decides(
+        2, 4, BLIND, owned(tuning={"replicas": {"fallback": {"replicas": 5}}})
+    ),
+    "spec.tuning.replicas.fallback.replicas": Decides(
+        5, 6, BLIND, owned(tuning={"replicas": {"fallback": {"failureThreshold": 2}}})
+    ),
     "spec.tuning.workers.mode": Decides("Auto", "Off", BURST),
     "spec.tuning.workers.min": Decides(1, 6, LULL),
     "spec.tuning.workers.max": Decides(5, 6, BURST),

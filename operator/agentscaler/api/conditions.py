@@ -93,6 +93,7 @@ class Reason(StrEnum):
     RECOMMEND_ONLY = "RecommendOnly"
     SWITCHED_OFF = "SwitchedOff"
     HOLDING_UNKNOWN = "HoldingUnknown"
+    FALLBACK = "Fallback"
     HOLDING_RECOVERY = "HoldingRecovery"
     HOLDING_DEPENDENCY = "HoldingDependency"
     HOLDING_ROLLOUT = "HoldingRollout"

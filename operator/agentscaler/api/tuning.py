@@ -70,6 +70,16 @@ class Behavior(Model):
     """Limits of removing pods."""
 
 
+class Fallback(Model):
+    """The size while nobody knows the demand."""
+
+    failure_threshold: Annotated[int, Field(ge=1, le=1000)]
+    """So many observations in a row do not tell the demand: there are no metrics, or they are not to be trusted. They
+    come at the pace of intervalSeconds."""
+    replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest pods from then on until demand is known, within the bounds; never fewer than there are."""
+
+
 class Replicas(Model):
     """The number of pods."""
 
@@ -86,6 +96,8 @@ class Replicas(Model):
     schedules: Annotated[tuple[Schedule, ...], Field(strict=False, max_length=MAX_SCHEDULES)] | None = None
     """Other bounds at certain times, with mode Auto. Of several that hold, the highest min and the lowest max count;
     where these cross, min wins. Both are reached at once."""
+    fallback: Fallback | None = None
+    """Size while demand is not known, as of KEDA. Absent: the size is held."""
 
 
 class Workers(Model):

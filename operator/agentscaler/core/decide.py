@@ -27,6 +27,7 @@ from agentscaler.core.capacity import (
     recent,
 )
 from agentscaler.core.decision import Decision
+from agentscaler.core.fallback import fall_back, remember_blindness
 from agentscaler.core.guards import (
     expire_credit,
     keep_the_unknown,
@@ -61,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     keep_the_unknown,
     save_only_in_peace,
     withdraw_throttled,
+    fall_back,
     expire_credit,
     limit_rate,
     obey_pause,
@@ -153,7 +155,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
     elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
-    memory = remember_throttle(s, d, remember_relief(s, d, s.memory))
+    memory = remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory)))
     if settings.cache != live.cache:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:

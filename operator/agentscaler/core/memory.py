@@ -72,6 +72,8 @@ class Memory:
     """Since when demand has been known without a break; None while it is not."""
     partial_since: float | None = None
     """Since when demand has been known in part only."""
+    blind_observations: int = 0
+    """How many in a row have not told the demand, not even in part."""
     rates_since: float | None = None
     """Since when rates have had their history; unlike `known_since` it outlives a restart, as Prometheus does."""
     learned: Learned = field(default_factory=Learned)

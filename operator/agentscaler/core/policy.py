@@ -97,6 +97,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """At least `replicas` after `failure_threshold` observations in a row without a known demand."""
+
+    failure_threshold: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaPolicy:
     """Replicas. `manual` is `spec.replicas`: the law when the mode is not Auto, a restart size when it changes."""
 
@@ -106,6 +114,7 @@ class ReplicaPolicy:
     manual: int = 1
     behavior: Behavior | None = None
     schedules: tuple[Schedule, ...] = ()
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from agentscaler.api.quantity import format_size
 from agentscaler.api.schedules import DAYS
 from agentscaler.api.spec import AgentDeploymentSpec
-from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules, Schedule
+from agentscaler.core.policy import Behavior, Fallback, Policy, QuantileObjective, Range, ScalingRules, Schedule
 from agentscaler.frameworks.choices import container, delivery, framework, server
 
 
@@ -58,6 +58,7 @@ def _tuning(policy: Policy) -> dict[str, Any]:
             "min": replicas.min,
             "max": replicas.max,
             "behavior": _behavior(replicas.behavior),
+            "fallback": _fallback(replicas.fallback),
             "schedules": [_schedule(each) for each in replicas.schedules] or None,
         },
         "workers": {
@@ -121,6 +122,12 @@ def _rules(rules: ScalingRules) -> dict[str, Any]:
         ],
         "tolerance": None if rules.tolerance is None else _decimal(rules.tolerance),
     }
+
+
+def _fallback(fallback: Fallback | None) -> dict[str, int] | None:
+    if fallback is None:
+        return None
+    return {"failureThreshold": fallback.failure_threshold, "replicas": fallback.replicas}
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any]:

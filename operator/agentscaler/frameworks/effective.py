@@ -21,6 +21,7 @@ from agentscaler.core.policy import (
     Behavior,
     BreakerPolicy,
     CachePolicy,
+    Fallback,
     Mode,
     Objectives,
     Policy,
@@ -135,6 +136,7 @@ def _replicas(given: Replicas | None, default: ReplicaPolicy, manual: int) -> Re
         max=high,
         manual=manual,
         behavior=_behavior(given.behavior) if given.behavior else default.behavior,
+        fallback=Fallback(given.fallback.failure_threshold, given.fallback.replicas) if given.fallback else None,
         schedules=tuple(_schedule(index, each) for index, each in enumerate(given.schedules or ())),
     )
 
