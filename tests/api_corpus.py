@@ -52,6 +52,7 @@ TIME = 'a time of day is written with hours and minutes: "08:30", and "24:00" fo
 ZONE = "timeZone must be a name of the time zone database: write it as Europe/Berlin or UTC"
 START_END = 'start must differ from end and come before "24:00": write a whole day as start "00:00", end "24:00"'
 NO_BOUND = "a schedule needs min or max: say which bound it sets"
+DROPS = "delivery.mode Restart needs statefulness none: a restart drops what pods keep in memory; use Hot"
 CONTAINER = "container must be the name of one of template.spec.containers: correct it or leave it out"
 
 
@@ -140,6 +141,14 @@ CASES: tuple[Case, ...] = (
         {"scaleTargetRef": TARGET, "delivery": {"mode": "Restart"}},
         f"spec.delivery.mode: {RESTART}",
     ),
+    Case("state in memory", owned(statefulness="inMemory", delivery={"mode": "Hot"})),
+    Case(
+        "restart of state in memory",
+        owned(statefulness="inMemory", delivery={"mode": "Restart"}),
+        f"spec.delivery.mode: {DROPS}",
+    ),
+    Case("restart without state", owned(statefulness="none", delivery={"mode": "Restart"})),
+    Case("state elsewhere", owned(statefulness="onDisk"), "spec.statefulness", 'supported values: "none"'),
     Case("window at the interval", owned(signals={"windowSeconds": 300}, tuning={"intervalSeconds": 300})),
     Case(
         "window below the interval",

@@ -93,6 +93,7 @@ def policies(draw: st.DrawFn, *, auto: bool = False) -> Policy:
         workers=WorkerPolicy(draw(mode), workers.min, workers.max, draw(st.none() | st.just(workers.initial))),
         cache=CachePolicy(draw(mode), draw(st.none() | bounds(MEBIBYTE, 2**33)), draw(st.none() | bounds(1, 86400))),
         breaker=BreakerPolicy(draw(mode), draw(st.none() | bounds(1, 100)), draw(st.none() | bounds(1, 600))),
+        state_in_memory=not auto and draw(st.booleans()),
         paused_scale_in=not auto and draw(st.booleans()),
         paused_scale_out=not auto and draw(st.booleans()),
     )

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     HOLDING_RECOVERY = "HoldingRecovery"
     HOLDING_DEPENDENCY = "HoldingDependency"
     HOLDING_ROLLOUT = "HoldingRollout"
+    HOLDING_STATE = "HoldingState"
     HOLDING_ERRORS = "HoldingErrors"
     HOLDING_CONFLICT = "HoldingConflict"
     MEMORY_PRESSURE = "MemoryPressure"

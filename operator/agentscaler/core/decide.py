@@ -48,6 +48,7 @@ from agentscaler.core.report import conditions, main_reason, summary
 from agentscaler.core.schedules import heed_schedules, keep_schedule, rest
 from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.state import keep_state
 from agentscaler.core.target import Target
 
 Rule = Callable[[Situation, Draft], Draft]
@@ -65,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     fall_back,
     expire_credit,
     limit_rate,
+    keep_state,
     obey_pause,
     relieve_memory,
     obey_full_pause,

@@ -165,6 +165,8 @@ class Policy:
     workers: WorkerPolicy = WorkerPolicy()
     cache: CachePolicy = CachePolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    state_in_memory: bool = False
+    """Pods keep state that goes with them: replicas never shrink by themselves."""
     paused_scale_in: bool = False
     """No knob is moved in the direction of less capacity (memory safety excepted)."""
     paused_scale_out: bool = False

@@ -20,6 +20,7 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
             "framework": framework(spec),
             "container": container(spec),
             "prometheus": server(spec),
+            "statefulness": "inMemory" if policy.state_in_memory else "none",
             "objectives": {
                 "queueWait": _quantile(objectives.queue_wait),
                 "latency": _quantile(objectives.latency),

@@ -85,6 +85,7 @@ def effective(spec: AgentDeploymentSpec, preset_defaults: Policy = DEFAULTS) -> 
         workers=_workers(tuning.workers, preset_defaults.workers),
         cache=_cache(tuning.cache, preset_defaults.cache),
         breaker=_breaker(tuning.circuit_breaker, preset_defaults.breaker),
+        state_in_memory=spec.statefulness == "inMemory",
         paused_scale_in=paused or bool(spec.paused_scale_in),
         paused_scale_out=paused or bool(spec.paused_scale_out),
     )
