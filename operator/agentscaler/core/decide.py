@@ -16,6 +16,7 @@ from typing import TypeVar
 from agentscaler.api.conditions import Reason
 from agentscaler.core.assess import assess
 from agentscaler.core.breaker import start_breaker, tune_breaker
+from agentscaler.core.budget import remember_failures
 from agentscaler.core.cache import tune_cache
 from agentscaler.core.capacity import (
     base_workers,
@@ -157,7 +158,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
     elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
-    memory = remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory)))
+    memory = remember_failures(s, remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory))))
     if settings.cache != live.cache:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:
