@@ -25,6 +25,7 @@ from agentscaler.simulate.world import Orders
 SYNC_SECONDS = 15.0
 RATE_SECONDS = 60.0
 MAX_REPLICAS = 1000
+MOST_REPLICAS = 2**31 - 1
 CPU_TARGET = 0.8
 IN_FLIGHT_TARGET = 0.7
 
@@ -36,6 +37,8 @@ def rate_limit(current: int, rules: ScalingRules, changes: Sequence[Change], now
     """
     if rules.select_policy is SelectPolicy.DISABLED:
         return current
+    if not rules.policies:
+        return MOST_REPLICAS if up else 0
     limits = []
     for policy in rules.policies:
         start = current - sum(c.amount for c in changes if now - c.at < policy.period_seconds)
@@ -170,8 +173,8 @@ class Hpa:
 
     def _each(self, view: View) -> int | None:
         """Mean usage of one pod in thousandths, over the minute that the adapter's query spans."""
-        pods = view.mean("pods", RATE_SECONDS)
-        total = view.rate("cpu_seconds", RATE_SECONDS) if self.cpu else view.mean("in_flight", RATE_SECONDS)
+        pods = view.mean("pods" if self.cpu else "serving_pods", RATE_SECONDS)
+        total = view.rate("cpu_seconds", RATE_SECONDS) if self.cpu else view.mean("in_flight_serving", RATE_SECONDS)
         return int(1000 * total / pods) if pods and total is not None else None
 
     def _group(self, created_at: float, ready_at: float | None, observed_at: float, now: float) -> Group:
