@@ -1,0 +1,204 @@
+"""The product as a policy: the very `decide` that the operator runs, on what the operator would see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import isnan
+
+import numpy as np
+
+from agentscaler.core.decide import decide
+from agentscaler.core.decision import Decision
+from agentscaler.core.memory import Learned, Memory, Sample
+from agentscaler.core.observation import Health, Observation, Signal, SignalName
+from agentscaler.core.policy import (
+    BreakerPolicy,
+    CachePolicy,
+    Mode,
+    Objectives,
+    Policy,
+    QuantileObjective,
+    Range,
+    ReplicaPolicy,
+    WorkerPolicy,
+)
+from agentscaler.core.settings import Breaker
+from agentscaler.core.target import Pod, Target
+from agentscaler.simulate import state as c
+from agentscaler.simulate.model import MEGABYTE, Variant, Workers
+from agentscaler.simulate.scrape import View
+from agentscaler.simulate.world import Orders
+
+EPOCH = 1_000_000.0
+"""Unix seconds of virtual time 0: the core takes 0 for never."""
+BUCKETS_SECONDS = 60.0
+"""Pace at which the operator reads distributions."""
+RATES = (
+    (SignalName.REQUEST_RATE_60, "completed", 60),
+    (SignalName.REQUEST_RATE_120, "completed", 120),
+    (SignalName.REQUEST_RATE_300, "completed", 300),
+    (SignalName.REQUEST_RATE_600, "completed", 600),
+    (SignalName.REJECTED_BREAKER_RATE, "rejected_breaker", 60),
+    (SignalName.REJECTED_RATE, "rejected", 60),
+    (SignalName.UPSTREAM_429_RATE, "upstream_429", 60),
+    (SignalName.UPSTREAM_5XX_RATE, "upstream_5xx", 60),
+    (SignalName.UPSTREAM_TIMEOUT_RATE, "upstream_timeout", 60),
+    (SignalName.UPSTREAM_CALL_RATE, "upstream_calls", 60),
+    (SignalName.CPU_CORES, "cpu_seconds", 60),
+)
+GAUGES = (
+    (SignalName.IN_FLIGHT, "in_flight", 1.0),
+    (SignalName.IN_FLIGHT_MAX, "in_flight_max", 1.0),
+    (SignalName.QUEUE_DEPTH, "queue", 1.0),
+    (SignalName.WORKER_LIMIT, "worker_limit", 1.0),
+    (SignalName.BREAKER_STATE, "breaker_state", 1.0),
+    (SignalName.MEMORY_MAX_BYTES, "memory_max", MEGABYTE),
+    (SignalName.MEMORY_MEAN_BYTES, "memory_mean", MEGABYTE),
+    (SignalName.PODS_REPORTING, "pods", 1.0),
+    (SignalName.TARGETS, "targets", 1.0),
+    (SignalName.TARGETS_UP, "pods", 1.0),
+)
+WINDOW_SECONDS = 120
+IDLE = Signal(None, Health.IDLE)
+EMPTY = Signal(None, Health.EMPTY)
+
+
+def product_policy(workers: Workers, maximum: int = 1000) -> Policy:
+    """The one configuration that the product runs with on every trace."""
+    frozen = workers is Workers.FROZEN
+    return Policy(
+        interval_seconds=15,
+        window_seconds=WINDOW_SECONDS,
+        objectives=Objectives(queue_wait=QuantileObjective(0.99, 5.0), error_ratio=0.01, memory_ratio=0.8),
+        replicas=ReplicaPolicy(min=1, max=maximum),
+        workers=WorkerPolicy(mode=Mode.OFF) if frozen else WorkerPolicy(min=1, max=64, initial=8),
+        cache=CachePolicy(mode=Mode.OFF),
+        breaker=BreakerPolicy(
+            failure_rate_threshold_percent=Range(20, 80), wait_duration_in_open_state_seconds=Range(5, 300)
+        ),
+    )
+
+
+@dataclass
+class Agentscaler:
+    """The product. `decisions` are kept when asked for."""
+
+    policy: Policy | None = None
+    """None: `product_policy` of the run's variant."""
+    keep: bool = False
+    name: str = "agentscaler"
+    interval_seconds: float = 15.0
+    scale_in: str = "idle"
+    breaker: Breaker = field(
+        default_factory=lambda: Breaker(
+            failure_rate_threshold_percent=50,
+            wait_duration_in_open_state_seconds=30,
+            sliding_window_seconds=60,
+            minimum_number_of_calls=10,
+            permitted_calls_in_half_open_state=1,
+        )
+    )
+    decisions: list[Decision] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+
+    def begin(self, variant: Variant, replicas: int) -> None:
+        """Start from the size that runs, which the stabilisation memory holds."""
+        if self.policy is None:
+            self.policy = product_policy(variant.workers)
+        self.interval_seconds = float(self.policy.interval_seconds)
+        self._target = Target(
+            replicas=replicas,
+            ready_replicas=replicas,
+            memory_limit_bytes=variant.memory_limit_bytes,
+            cpu_limit_cores=variant.model.cpu_limit_cores,
+        )
+        self.memory = replace(
+            self.memory, learned=replace(Learned(), start_up_seen_at=EPOCH), needs=(Sample(EPOCH, float(replicas)),)
+        )
+        self._buckets: tuple[tuple[float, float], ...] = ()
+        self._buckets_at = -BUCKETS_SECONDS
+        self._changing = True
+
+    def act(self, view: View, now: float) -> Orders:
+        """One tick of the operator."""
+        assert self.policy is not None
+        target = self._look(view)
+        decision = decide(self.policy, target, self._observe(view, now), self.memory, EPOCH + now)
+        self.memory = decision.memory
+        if self.keep:
+            self.decisions.append(decision)
+        settings = decision.settings
+        return Orders(settings.replicas, settings.workers, settings.cache.max_bytes, settings.breaker)
+
+    def _look(self, view: View) -> Target:
+        """Pods are listed only while the target is changing."""
+        ready = view.ready_replicas
+        changing = view.changed or ready != view.replicas
+        pods: tuple[Pod, ...] = ()
+        if changing or self._changing:
+            pods = tuple(
+                replace(
+                    pod,
+                    created_at=EPOCH + pod.created_at,
+                    ready_at=None if pod.ready_at is None else EPOCH + pod.ready_at,
+                )
+                for pod in view.pods
+            )
+        self._changing = changing
+        return replace(self._target, replicas=view.replicas, ready_replicas=ready, pods=pods)
+
+    def _observe(self, view: View, now: float) -> Observation:
+        at = EPOCH + view.observed_at
+        signals: dict[SignalName, Signal] = {}
+
+        def fresh(name: SignalName, value: float | None) -> None:
+            signals[name] = EMPTY if value is None else Signal(value, Health.FRESH, at)
+
+        for name, gauge, unit in GAUGES:
+            value = view.gauge(gauge)
+            fresh(name, None if value is None else value * unit)
+        for name, counter, window in RATES:
+            fresh(name, view.rate(counter, window))
+        busy = view.gauge("in_flight")
+        if not signals[SignalName.REQUEST_RATE_60].value and busy == 0.0:
+            signals[SignalName.REQUEST_RATE_60] = IDLE
+        signals[SignalName.ERROR_RATIO] = self._errors(view, at)
+        signals[SignalName.QUEUE_WAIT] = self._quantile(view, at)
+        signals[SignalName.SERVICE_TIME] = self._service(view, at)
+        if now - self._buckets_at >= BUCKETS_SECONDS:
+            self._buckets, self._buckets_at = _distribution(view), now
+        return Observation(EPOCH + now, signals, self._buckets)
+
+    @staticmethod
+    def _errors(view: View, at: float) -> Signal:
+        ended = view.rate("completed", WINDOW_SECONDS)
+        if ended is None:
+            return EMPTY
+        if not ended:
+            return IDLE
+        return Signal(min((view.rate("errors", WINDOW_SECONDS) or 0.0) / ended, 1.0), Health.FRESH, at)
+
+    @staticmethod
+    def _quantile(view: View, at: float) -> Signal:
+        wait = view.quantile("queue_wait", 0.99, WINDOW_SECONDS)
+        if wait is None:
+            return EMPTY
+        return IDLE if isnan(wait) else Signal(wait, Health.FRESH, at)
+
+    @staticmethod
+    def _service(view: View, at: float) -> Signal:
+        ended, total, waits = (view.rate(name, 600) for name in ("completed", "duration_sum", "wait_sum"))
+        if ended is None or total is None or waits is None:
+            return EMPTY
+        if not ended:
+            return IDLE
+        seconds = (total - waits) / ended
+        return Signal(seconds, Health.FRESH, at) if seconds > 0 else Signal(None, Health.INVALID)
+
+
+def _distribution(view: View) -> tuple[tuple[float, float], ...]:
+    counts = view.increases("duration", 600)
+    if counts is None or counts.sum() <= 0:
+        return ()
+    shares = np.cumsum(counts) / counts.sum()
+    return tuple(zip(c.BUCKETS, (float(share) for share in shares[:-1]), strict=True))
