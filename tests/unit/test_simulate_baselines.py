@@ -155,6 +155,25 @@ def test_the_narrowest_policy_counts_where_it_is_selected(row: Row) -> None:
     assert rate_limit(row["current"], rule, (), NOW, up=up) == row["expect"]
 
 
+@rows(HORIZONTAL["changes"])
+def test_the_hpa_counts_the_changes_within_a_period_as_upstream_does(row: Row) -> None:
+    rule = ScalingRules(policies=(ScalingPolicy(PolicyType.PODS, 1000, 60),))
+    for sign, up in ((1, True), (-1, False)):
+        past = [Change(NOW - age, sign * amount) for amount, age in row["events"]]
+        start = rate_limit(5000, rule, past, NOW, up=up) - sign * 1000
+        assert 5000 - start == sign * row["expect"]
+
+
+@pytest.mark.parametrize(
+    ("current", "percent", "up", "limit"), [(100, 10, True, 111), (100, 90, False, 9), (10, 90, False, 0)]
+)
+def test_percentages_are_computed_in_the_hpas_own_floating_point(
+    current: int, percent: int, limit: int, *, up: bool
+) -> None:
+    rule = ScalingRules(policies=(ScalingPolicy(PolicyType.PERCENT, percent, 60),))
+    assert rate_limit(current, rule, (), NOW, up=up) == limit
+
+
 @rows(HORIZONTAL["stabilized"])
 def test_the_hpa_stabilizes_as_upstream_expects(row: Row) -> None:
     log = [Sample(NOW - age, value) for value, age in row["recommendations"]]
@@ -249,7 +268,7 @@ def test_keda_falls_back_as_upstream_expects(row: Row) -> None:
 
 def test_there_are_as_many_facts_as_promised() -> None:
     hpa = sum(len(CALCULATOR[name]) for name in ("rows", "groups"))
-    hpa += sum(len(HORIZONTAL[name]) for name in ("limits", "rates", "stabilized", "passes", "combined"))
+    hpa += sum(len(HORIZONTAL[name]) for name in ("limits", "rates", "changes", "stabilized", "passes", "combined"))
     kpa = sum(len(row["steps"]) for row in KPA["rows"])
     assert hpa >= 140
     assert kpa >= 45
