@@ -11,8 +11,10 @@ import typer
 
 from agentscaler import __version__
 from agentscaler.api import crd
+from agentscaler.cli.backtest import backtest
 from agentscaler.cli.cluster import CliError, Cluster
 from agentscaler.cli.explain import explained, from_record, from_status
+from agentscaler.cli.extra import Many
 from agentscaler.cli.history import history
 from agentscaler.cli.operator import records
 from agentscaler.cli.output import (
@@ -27,6 +29,7 @@ from agentscaler.cli.output import (
 )
 from agentscaler.cli.replay import replay
 from agentscaler.cli.run import LogFormat, run_operator
+from agentscaler.cli.simulate import simulate
 from agentscaler.cli.status import row, signal_table, table
 from agentscaler.cli.words import console
 
@@ -154,3 +157,5 @@ def explain(
 
 app.command("history")(history)
 app.command("replay")(replay)
+app.command("simulate", cls=Many)(simulate)
+app.command("backtest")(backtest)
