@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -171,15 +173,18 @@ def test_a_wrong_row_of_a_trace_is_named_with_its_mend(tmp_path: Path) -> None:
     assert "bad.csv, row 3: rps is 'nan'" in result.stderr
 
 
-def test_a_missing_package_is_named_with_the_extra(load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith(("agentscaler.cli.", "agentscaler.simulate"))]:
-        if name.rpartition(".")[2] in {"simulated", "compared"} or ".simulate." in name:
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    result = invoke("--trace", load)
-    assert result.exit_code == 2
-    assert "pip install 'agentscaler[simulate]'" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+@pytest.mark.parametrize("package", ["numpy", "numba", "plotly"])
+def test_a_missing_package_is_named_with_the_extra(load: Path, package: str) -> None:
+    words = ["simulate", "--trace", str(load)]
+    script = f"import sys; sys.modules[{package!r}] = None; from agentscaler.cli import app; app({words!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=60
+    )
+    assert done.returncode == 2
+    assert f"{package} is not installed" in done.stderr
+    assert "pip install 'agentscaler[simulate]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_options_take_several_values_until_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,11 @@ def extra(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
             raise
         raise CliError(
-            f"{error.name} is not installed: this command needs the extra, pip install 'agentscaler[simulate]'",
+            f"{package} is not installed: this command needs the extra, pip install 'agentscaler[simulate]'",
             exit_code=2,
         ) from error
 
