@@ -53,6 +53,9 @@ ZONE = "timeZone must be a name of the time zone database: write it as Europe/Be
 START_END = 'start must differ from end and come before "24:00": write a whole day as start "00:00", end "24:00"'
 NO_BOUND = "a schedule needs min or max: say which bound it sets"
 DROPS = "delivery.mode Restart needs statefulness none: a restart drops what pods keep in memory; use Hot"
+PER_REPLICA = 'targetPerReplica must be above 0: write it as 20 or as a string such as "0.5"'
+PARAMETERS = "parameters must have names of letters, digits and '_', not starting with a digit"
+OWN_PARAMETERS = "parameters namespace and name are the object's own: leave them out"
 CONTAINER = "container must be the name of one of template.spec.containers: correct it or leave it out"
 
 
@@ -119,6 +122,35 @@ def _schedules() -> list[Case]:
     ]
 
 
+def _demands() -> list[Case]:
+    path = "spec.tuning.replicas.externalDemand"
+
+    def demand(**fields: Any) -> dict[str, Any]:
+        given = {"template": "rabbitmq", "targetPerReplica": 20} | fields
+        return tuned(replicas={"externalDemand": {key: value for key, value in given.items() if value is not None}})
+
+    return [
+        Case("external demand", demand(parameters={"queue": 'a b"}', "vhost_2": ""})),
+        *(Case(f"target {value!r}", demand(targetPerReplica=value)) for value in (1, "0.5", 1000)),
+        *(
+            Case(f"target {value!r}", demand(targetPerReplica=value), f"{path}.targetPerReplica: {PER_REPLICA}")
+            for value in (0, -1, "0", "1e3", "all")
+        ),
+        Case("external demand without a target", demand(targetPerReplica=None), "targetPerReplica", "Required value"),
+        Case("external demand without a template", demand(template=None), "template", "Required value"),
+        Case("template as PromQL", demand(template="sum(x)"), f"{path}.template: {LABEL}"),
+        *(
+            Case(f"parameters {value!r}", demand(parameters=value), f"{path}.parameters: {PARAMETERS}")
+            for value in ({"a-b": "x"}, {"1a": "x"}, {"": "x"}, {"a}": "x"})
+        ),
+        *(
+            Case(f"parameter {name}", demand(parameters={name: "x"}), f"{path}.parameters: {OWN_PARAMETERS}")
+            for name in ("namespace", "name")
+        ),
+        Case("too many parameters", demand(parameters={f"a{i}": "x" for i in range(9)}), "parameters", "at most 8"),
+    ]
+
+
 def _quantile(value: Any) -> dict[str, Any]:
     return owned(objectives={"queueWait": {"quantile": value, "targetMilliseconds": 5000}})
 
@@ -162,6 +194,7 @@ CASES: tuple[Case, ...] = (
     *_ranges("circuitBreaker.failureRateThresholdPercent", 1, 5, 10),
     *_ranges("circuitBreaker.waitDurationInOpenStateSeconds", 1, 5, 10),
     *_schedules(),
+    *_demands(),
     Case("fallback", tuned(replicas={"fallback": {"failureThreshold": 3, "replicas": 6}})),
     Case(
         "fallback without a size",

@@ -227,6 +227,7 @@ def _container(record: Record) -> dict[str, object]:
 def _request(record: Record, policy: Policy) -> SignalRequest:
     assert record.spec is not None
     wait, latency = policy.objectives.queue_wait, policy.objectives.latency
+    external = choices.external(record.spec)
     return SignalRequest(
         uid=record.uid,
         namespace=record.namespace,
@@ -238,5 +239,7 @@ def _request(record: Record, policy: Policy) -> SignalRequest:
         latency_quantile=latency.quantile if latency is not None else None,
         latency_target_seconds=latency.target_seconds if latency is not None else None,
         overrides=overrides_of(record.spec.signals),
+        external_template=external.template if external is not None else "",
+        external_parameters=tuple(sorted((external.parameters or {}).items())) if external is not None else (),
         required=REQUIRED,
     )

@@ -87,6 +87,7 @@ def policies(draw: st.DrawFn, *, auto: bool = False) -> Policy:
             replicas.max,
             manual=1 if auto else draw(st.integers(0, 60)),
             behavior=None if auto else draw(st.none() | st.builds(Behavior, RULES, RULES)),
+            external_target=draw(st.none() | st.floats(0.1, 100)),
             fallback=draw(st.none() | st.builds(Fallback, st.integers(1, 3), st.integers(1, 60))),
             schedules=tuple(draw(st.just([]) | st.lists(schedules(), max_size=2))),
         ),

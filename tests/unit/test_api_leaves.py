@@ -41,6 +41,7 @@ HALF_EMPTY: Ticks = ((500, CACHE | {"cache_eviction_rate": 0.0, "cache_bytes": m
 TWO = {"spec": {"containers": [{"name": "agent", "image": "a"}, {"name": "other", "image": "b"}]}}
 ADOPTED = {"scaleTargetRef": TARGET_REF}
 RULES = "spec.tuning.replicas.behavior"
+EXTERNAL = "spec.tuning.replicas.externalDemand"
 SCHEDULES = "spec.tuning.replicas.schedules[]"
 OVERRIDES = "spec.signals.overrides.*"
 OVERRIDDEN = owned(signals={"overrides": {"latency": {"metric": "one", "kind": "Histogram"}}}) | {
@@ -60,6 +61,12 @@ def policies(**fields: Any) -> list[dict[str, Any]]:
 def timed(**bounds: Any) -> dict[str, Any]:
     """A schedule about the time of the tests, a Monday, 13:46 UTC."""
     return owned(tuning={"replicas": {"schedules": [{"start": "13:00", "end": "15:00", "days": ["Mon"]} | bounds]}})
+
+
+def awaited() -> dict[str, Any]:
+    """Demand by a template of `leaf_checks.SERVER`."""
+    demand = {"template": "one", "parameters": {"queue": "a"}, "targetPerReplica": 10}
+    return owned(tuning={"replicas": {"externalDemand": demand}})
 
 
 LEAVES: dict[str, Check] = {
@@ -111,6 +118,9 @@ LEAVES: dict[str, Check] = {
     f"{SCHEDULES}.timeZone": Decides("Africa/Abidjan", "Asia/Tokyo", EASY, timed(min=4)),
     f"{SCHEDULES}.min": Decides(4, 5, EASY, timed()),
     f"{SCHEDULES}.max": Decides(3, 4, BURST, timed()),
+    f"{EXTERNAL}.template": Asks("one", "two", awaited()),
+    f"{EXTERNAL}.parameters": Asks({"queue": "a"}, {"queue": "b"}, awaited()),
+    f"{EXTERNAL}.targetPerReplica": Decides(10, "20.5", ((5, {"external_demand": 80.0}),), awaited()),
     "spec.tuning.replicas.fallback.failureThreshold": Decides(
         2, 4, BLIND, owned(tuning={"replicas": {"fallback": {"replicas": 5}}})
     ),

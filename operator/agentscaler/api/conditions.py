@@ -81,6 +81,7 @@ class Reason(StrEnum):
     # decision
     DEMAND = "Demand"
     BURST = "Burst"
+    EXTERNAL_DEMAND = "ExternalDemand"
     ECONOMY = "Economy"
     STEADY = "Steady"
     INITIAL = "Initial"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from agentscaler.api.external import ExternalDemand
 from agentscaler.api.quantity import parse_tolerance
 from agentscaler.api.rules import Checked, Model, Rule, ordered
 from agentscaler.api.schedules import MAX_SCHEDULES, Schedule
@@ -98,6 +99,8 @@ class Replicas(Model):
     where these cross, min wins. Both are reached at once."""
     fallback: Fallback | None = None
     """Size while demand is not known, as of KEDA. Absent: the size is held."""
+    external_demand: ExternalDemand | None = None
+    """Demand beside that of the agent's own signals. The larger need counts; while it is not known no pod goes."""
 
 
 class Workers(Model):

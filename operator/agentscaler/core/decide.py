@@ -28,6 +28,7 @@ from agentscaler.core.capacity import (
     recent,
 )
 from agentscaler.core.decision import Decision
+from agentscaler.core.external import follow_external, keep_unknown_external
 from agentscaler.core.fallback import fall_back, remember_blindness
 from agentscaler.core.guards import (
     expire_credit,
@@ -56,12 +57,14 @@ Rule = Callable[[Situation, Draft], Draft]
 
 RULES: tuple[Rule, ...] = (
     follow_demand,
+    follow_external,
     hold_peaks,
     rest,
     tune_cache,
     tune_breaker,
     spare_dependency,
     keep_the_unknown,
+    keep_unknown_external,
     save_only_in_peace,
     withdraw_throttled,
     fall_back,
@@ -74,6 +77,8 @@ RULES: tuple[Rule, ...] = (
     keep_schedule,
     keep_bounds,
 )
+NEEDS = ("follow-demand", "follow-external")
+"""Rules that say what is needed, before anything holds or cuts it."""
 LEAST_HISTORY_SECONDS = 300.0
 _Values = TypeVar("_Values", Cache, Breaker)
 
@@ -201,7 +206,7 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
     needs, worker_needs = recent(memory.needs, s.now, window), recent(memory.worker_needs, s.now, LEAST_HISTORY_SECONDS)
     if s.demand is not None and s.knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}:
         raw = next(
-            (step.after for step in d.steps if step.rule == "follow-demand" and step.knob is Knob.REPLICAS), None
+            (step.after for step in reversed(d.steps) if step.rule in NEEDS and step.knob is Knob.REPLICAS), None
         )
         need = raw if isinstance(raw, int) else s.current.replicas
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))

@@ -115,6 +115,8 @@ class ReplicaPolicy:
     behavior: Behavior | None = None
     schedules: tuple[Schedule, ...] = ()
     fallback: Fallback | None = None
+    external_target: float | None = None
+    """External demand that one replica is there for. None: there is no external demand."""
 
 
 @dataclass(frozen=True, slots=True)

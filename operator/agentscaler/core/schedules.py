@@ -14,6 +14,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core.external import external_replicas, is_external_known
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Policy, ReplicaPolicy, Schedule
 from agentscaler.core.situation import Draft, Knowledge, Situation
@@ -125,12 +126,18 @@ def is_resting(s: Situation) -> bool:
 
 
 def rest(s: Situation, d: Draft) -> Draft:
-    """Where a schedule's minimum is zero, a service that has had no run for ten minutes needs no pods."""
+    """Where a schedule's minimum is zero, a service that has had no run for ten minutes needs no pods.
+
+    External demand alone brings them back: what is still seen of running work are pods that leave.
+    """
     if s.policy.replicas.min > 0 or d.settings.replicas == 0:
         return d
+    external = external_replicas(s)
     if is_resting(s):
-        # What is still seen of running work are pods that leave.
-        return d.replicas("rest", 0, Reason.SCHEDULED, "there are no pods, and the schedule asks for none")
+        why = "there are no pods, and the schedule asks for none"
+        return d.replicas("rest", min(external or 0, d.settings.replicas), Reason.SCHEDULED, why)
+    if external != 0 or not is_external_known(s):
+        return d
     if s.demand is None or s.knowledge is not Knowledge.KNOWN or s.value(SignalName.REQUEST_RATE_600) != 0:
         return d
     if s.demand.busy_runs + s.demand.queued_runs + s.demand.arrival_rate > 0:

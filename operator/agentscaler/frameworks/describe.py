@@ -9,7 +9,7 @@ from agentscaler.api.quantity import format_size
 from agentscaler.api.schedules import DAYS
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.core.policy import Behavior, Fallback, Policy, QuantileObjective, Range, ScalingRules, Schedule
-from agentscaler.frameworks.choices import container, delivery, framework, server
+from agentscaler.frameworks.choices import container, delivery, external, framework, server
 
 
 def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
                 "windowSeconds": policy.window_seconds,
                 "overrides": _metrics(spec),
             },
-            "tuning": _tuning(policy),
+            "tuning": _tuning(spec, policy),
             "delivery": {
                 "mode": "Restart" if deliver.restart else "Hot",
                 "minRestartIntervalSeconds": deliver.min_restart_interval_seconds if deliver.restart else None,
@@ -50,7 +50,7 @@ def _metrics(spec: AgentDeploymentSpec) -> dict[str, str]:
     return metrics
 
 
-def _tuning(policy: Policy) -> dict[str, Any]:
+def _tuning(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
     replicas, workers, cache, breaker = policy.replicas, policy.workers, policy.cache, policy.breaker
     return {
         "intervalSeconds": policy.interval_seconds,
@@ -59,6 +59,7 @@ def _tuning(policy: Policy) -> dict[str, Any]:
             "min": replicas.min,
             "max": replicas.max,
             "behavior": _behavior(replicas.behavior),
+            "externalDemand": _external(spec),
             "fallback": _fallback(replicas.fallback),
             "schedules": [_schedule(each) for each in replicas.schedules] or None,
         },
@@ -123,6 +124,12 @@ def _rules(rules: ScalingRules) -> dict[str, Any]:
         ],
         "tolerance": None if rules.tolerance is None else _decimal(rules.tolerance),
     }
+
+
+def _external(spec: AgentDeploymentSpec) -> dict[str, Any] | None:
+    """As it is written: it has no defaults."""
+    given = external(spec)
+    return given.model_dump(mode="json", by_alias=True, exclude_none=True) if given is not None else None
 
 
 def _fallback(fallback: Fallback | None) -> dict[str, int] | None:

@@ -138,6 +138,7 @@ def _replicas(given: Replicas | None, default: ReplicaPolicy, manual: int) -> Re
         manual=manual,
         behavior=_behavior(given.behavior) if given.behavior else default.behavior,
         fallback=Fallback(given.fallback.failure_threshold, given.fallback.replicas) if given.fallback else None,
+        external_target=float(given.external_demand.target_per_replica) if given.external_demand else None,
         schedules=tuple(_schedule(index, each) for index, each in enumerate(given.schedules or ())),
     )
 
