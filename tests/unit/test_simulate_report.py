@@ -10,7 +10,10 @@ import numpy as np
 import plotly.graph_objects  # type: ignore[import-untyped]  # it has no types
 import pytest
 
+from agentscaler.simulate import synthetic
+from agentscaler.simulate.compare import compare, contestant
 from agentscaler.simulate.figures import MOST_POINTS, colours, course, pareto
+from agentscaler.simulate.model import Variant, Workers
 from agentscaler.simulate.report import Course, Report, means
 from agentscaler.simulate.steps import Steps, losses, shortened
 
@@ -59,6 +62,25 @@ def row(policy: str = "agentscaler", **values: Any) -> dict[str, Any]:
         "wasted_calls_percent": 0.0,
     }
     return plain | values
+
+
+@pytest.mark.parametrize("seconds", [4, 100, 1205])
+def test_a_runs_steps_add_up_to_its_row(seconds: int) -> None:
+    load = synthetic.with_rate("load", np.full(seconds, 3.0), seed=1)
+    variant = Variant(outages=True, workers=Workers.FROZEN)
+    (done,) = compare(load, [contestant("static:replicas=2")], variant, seed=1, with_steps=True, reference=False)
+    found, row = done.steps, done.row
+    assert found is not None
+    assert len(found.arrivals) == -(-seconds // 15)
+    assert found.arrivals.sum() == row.offered == len(load)
+    assert found.violations.sum() == pytest.approx(row.violation_percent * row.offered / 100)
+    assert found.unavoidable.sum() == pytest.approx(row.unavoidable_percent * row.offered / 100)
+    assert found.billed_seconds.sum() == pytest.approx(3600 * row.replica_hours)
+    assert found.oom_kills.sum() == row.oom_kills
+    if seconds > 1000:
+        assert row.violation_percent > 1
+        assert found.outage.max() > 0
+        assert found.ready[-1] == 2
 
 
 def test_shortening_keeps_all_counts_and_the_last_gauge() -> None:

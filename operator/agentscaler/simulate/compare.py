@@ -139,4 +139,4 @@ def compare(
             clairvoyant_hours=case.clairvoyant_hours,
             hindsight_hours=case.hindsight_hours,
         )
-        yield Done(row, steps(world, noted) if noted is not None else None)
+        yield Done(row, steps(world, noted, hours) if noted is not None else None)

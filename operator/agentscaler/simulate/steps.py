@@ -77,12 +77,13 @@ class Steps:
         return product
 
 
-def steps(world: World, noted: Timeline, step_seconds: float = STEP_SECONDS) -> Steps:
+def steps(world: World, noted: Timeline, replica_hours: float, step_seconds: float = STEP_SECONDS) -> Steps:
     """A finished run in equal steps.
 
     Args:
         world: As it ended.
         noted: What was written down at each decision, at whatever pace.
+        replica_hours: Of the whole run.
         step_seconds: Of the result.
     """
     s, workload = world.state, world.workload
@@ -90,20 +91,19 @@ def steps(world: World, noted: Timeline, step_seconds: float = STEP_SECONDS) -> 
     step = np.minimum((s.arrival / step_seconds).astype(np.int64), n - 1)
 
     def count(chosen: Bools) -> Floats:
-        return np.bincount(step[chosen], minlength=n).astype(np.float64)
+        counts: Floats = np.bincount(step[chosen], minlength=n).astype(np.float64)
+        return counts
 
-    seconds = np.array([0.0, *noted.seconds])
-    ends = np.arange(1, n + 1, dtype=np.float64) * step_seconds
-    last = np.searchsorted(seconds, ends, side="right") - 1
+    seconds = np.array([0.0, *noted.seconds, workload.duration_seconds])
+    edges = np.minimum(np.arange(n + 1) * step_seconds, workload.duration_seconds)
+    last = np.clip(np.searchsorted(seconds[1:-1], edges[1:], side="right") - 1, 0, None)
 
     def gauge(values: Sequence[float]) -> Floats:
-        return np.array([values[0], *values], dtype=np.float64)[last]
+        known: Floats = np.array(values or [0.0], dtype=np.float64)[last]
+        return known
 
-    billed = np.interp(np.concatenate([[0.0], ends]), seconds, [0.0, *noted.pod_seconds])
-    beyond = ends > seconds[-1]  # after the last decision the bill goes on as before
-    per_second = (noted.pod_seconds[-1] - noted.pod_seconds[-2]) / (seconds[-1] - seconds[-2]) if n > 1 else 0.0
-    billed[1:][beyond] += (ends[beyond] - seconds[-1]) * per_second
-    kills = np.interp(np.concatenate([[0.0], ends]), seconds, [0.0, *noted.oom_kills])
+    billed = np.interp(edges, seconds, [0.0, *noted.pod_seconds, 3600.0 * replica_hours])
+    kills = np.interp(edges, seconds, [0.0, *noted.oom_kills, float(s.ints[c.OOM_KILLS])])
     spared, fates = s.doomed == 0, {"timed_out": c.TIMED_OUT, "failed": c.FAILED, "killed": c.KILLED}
     fates["refused"] = c.REFUSED
     badly = np.isin(s.fate, list(fates.values()))
@@ -117,11 +117,11 @@ def steps(world: World, noted: Timeline, step_seconds: float = STEP_SECONDS) -> 
         queued=gauge(noted.queued),
         ordered=gauge(noted.wanted),
         ready=gauge(noted.ready),
-        existing=np.diff(billed) / step_seconds,
+        existing=np.diff(billed) / np.diff(edges),
         workers=gauge(noted.workers),
         billed_seconds=np.diff(billed),
         oom_kills=np.diff(kills),
-        outage=workload.outages.share_at(ends - step_seconds / 2),
+        outage=workload.outages.share_at(edges[:-1] + step_seconds / 2),
     )
 
 
