@@ -46,16 +46,17 @@ def is_active(schedule: Schedule, now: float) -> bool:
     if where is None:
         return False
     today = datetime.fromtimestamp(now, where).date()
+    start, end = schedule.start_minute, schedule.end_minute
+    if end > start:
+        return _holds(schedule, where, today, end, now)
     # One that began yesterday may last until today.
-    return any(_holds(schedule, where, day, now) for day in (today, today - timedelta(days=1)))
+    return any(_holds(schedule, where, day, end + DAY_MINUTES, now) for day in (today, today - timedelta(days=1)))
 
 
-def _holds(schedule: Schedule, where: ZoneInfo, day: date, now: float) -> bool:
+def _holds(schedule: Schedule, where: ZoneInfo, day: date, end: int, now: float) -> bool:
     if day.weekday() not in schedule.days:
         return False
-    start, end = schedule.start_minute, schedule.end_minute
-    end += DAY_MINUTES if end <= start else 0
-    return _instant(day, start, where) <= now < _instant(day, end, where)
+    return _instant(day, schedule.start_minute, where) <= now < _instant(day, end, where)
 
 
 def _instant(day: date, minute: int, where: ZoneInfo) -> float:
@@ -147,11 +148,11 @@ def rest(s: Situation, d: Draft) -> Draft:
 
 def keep_schedule(s: Situation, d: Draft) -> Draft:
     """The bounds of the schedules of now, under their names."""
-    found = window(s.policy.replicas, s.now)
+    low, high, wanted = s.policy.replicas.min, s.policy.replicas.max, d.settings.replicas
+    found = window(s.policy.replicas, s.now) if not low <= wanted <= high else None
     if found is None:
         return d
-    low, high = s.policy.replicas.min, s.policy.replicas.max
-    wanted, names = d.settings.replicas, ", ".join(found.names)
+    names = ", ".join(found.names)
     if wanted > high:
         d = d.limit(Reason.SCHEDULED, f"demand asks for more than the {high} replicas that schedule {names} allows")
     kept = min(max(wanted, low), high)
