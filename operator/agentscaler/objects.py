@@ -77,6 +77,11 @@ class Watched:
         """For a line in the log."""
         return {"namespace": self.record.namespace, "object": self.record.name}
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether there are no pods on purpose, so that there is nothing to know."""
+        return self.decision is not None and self.decision.settings.replicas == 0
+
     def take(self, record: Record) -> bool:
         """Take in the record of now; whether its user has changed it, or it is new."""
         self.record = record

@@ -94,6 +94,15 @@ def test_a_schedule_to_zero_stops_the_service_and_its_end_brings_it_back_at_once
     assert [each.replicas for each in timed.seen()][-2:] == [0, 2]
 
 
+def test_a_service_without_pods_on_purpose_is_not_counted_as_unknown(stage: Stage, services: Services) -> None:
+    name = 'agentscaler_signals{health="Empty",signal="inFlight"}'
+    services.blind.until_size(5)
+    before = stage.operator_metric(name)
+    assert before >= 1
+    stage.cluster.kubectl("scale", "agd/blind", "-n", NAMESPACE, "--replicas=0")
+    services.blind.until(lambda: stage.operator_metric(name) < before, "one unknown object less")
+
+
 def test_zero_by_hand_stays_although_a_schedule_asks_for_pods(stage: Stage, services: Services) -> None:
     timed = services.timed
     timed.until_edited(tuning={"replicas": {"schedules": [{**EVERY_DAY, "min": 3}]}})
