@@ -138,6 +138,15 @@ def test_a_static_policy_without_a_number_takes_the_fewest_that_keep_the_objecti
     assert row["late_percent"] <= 1.5
 
 
+def test_hindsight_compares_each_row_with_the_best_fixed_pair(tmp_path: Path) -> None:
+    load, out = tmp_path / "short.csv", tmp_path / "rows.json"
+    load.write_text("t_seconds,rps\n0,2.0\n60,2.0\n120,2.0\n180,2.0\n")
+    result = invoke("--trace", load, "--policy", "static:replicas=9", "--hindsight", "--json", out, "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    assert "OVER PAIR" in result.stdout
+    assert all(row["cost_ratio_hindsight"] > 1.5 for row in rows_of(out))
+
+
 def test_each_run_of_the_same_seed_gives_the_same_rows(load: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.json" for number in range(2)]
     for file in files:

@@ -23,6 +23,7 @@ _COLUMNS: Final = (
     ("violation_percent", "VIOLATIONS %"),
     ("late_percent", "LATE %"),
     ("cost_ratio", "COST"),
+    ("cost_ratio_hindsight", "OVER PAIR"),
     ("replica_hours", "REPLICA-HOURS"),
     ("actions_per_hour", "ACTIONS/H"),
     ("reversals_per_hour", "REVERSALS/H"),

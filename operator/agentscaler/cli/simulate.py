@@ -36,6 +36,9 @@ def simulate(
     memory: Annotated[str, typer.Option(metavar="typical|heavy", help="Law of memory for each run.")] = "typical",
     startup: Annotated[str, typer.Option(metavar="fixed|lognormal", help="Law of a pod's start-up.")] = "fixed",
     outages: Annotated[bool, typer.Option("--outages", help="The model provider fails three times a day.")] = False,
+    hindsight: Annotated[
+        bool, typer.Option("--hindsight", help="Also find the best fixed pair for each trace: some fifty more runs.")
+    ] = False,
     json_file: JsonFile = None,
     report: ReportFile = None,
 ) -> None:
@@ -51,6 +54,7 @@ def simulate(
             memory=memory,
             startup=startup,
             outages=outages,
+            pairs=hindsight,
             json_file=json_file,
             report=report,
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentscaler.cli.cluster import CliError
 from agentscaler.cli.compared import Bar, bar, contestants, screen, table, writable, write_report, write_rows
-from agentscaler.simulate.compare import Contestant, compare, recording, traces
+from agentscaler.simulate.compare import Contestant, compare, hindsight, recording, traces
+from agentscaler.simulate.hindsight import LIMITS, Pair
 from agentscaler.simulate.model import MemoryLaw, StartUp, Variant, Workers
 from agentscaler.simulate.recording import Recording, Trace
 from agentscaler.simulate.report import Course, Report
@@ -27,6 +29,7 @@ def run(
     memory: str,
     startup: str,
     outages: bool,
+    pairs: bool,
     json_file: str | None,
     report: Path | None,
 ) -> None:
@@ -42,6 +45,7 @@ def run(
         memory: Name of the law.
         startup: Name of the law.
         outages: Whether the provider fails at times.
+        pairs: Whether to look for the best fixed pair of each trace.
         json_file: For the rows; `-` is standard output.
         report: For the HTML file.
 
@@ -53,13 +57,21 @@ def run(
     chosen, recordings = contestants(policies), [_recording(source) for source in dict.fromkeys(sources)]
     rows: list[dict[str, Any]] = []
     courses: list[Course] = []
-    with bar(seeds * len(chosen) * sum(len(each.names) for each in recordings)) as shown:
+    loads = sum(len(each.names) for each in recordings)
+    found_pairs: dict[str, Pair] = {}
+    with bar(loads * (seeds * len(chosen) + (len(LIMITS) if pairs else 0))) as shown:
         try:
             for found in recordings:
                 for seed in range(seeds):
                     for trace in traces(found, seed=seed, scale=scale):
                         plots = report is not None and seed == 0
-                        course = _cell(trace, chosen, variant, seed, rows=rows, plots=plots, shown=shown)
+                        if pairs and trace.name not in found_pairs:
+                            tell = partial(_told, shown, trace.name)
+                            found_pairs[trace.name] = hindsight(
+                                trace, variant, seed, started=tell, advance=shown.advance
+                            )
+                        pair = found_pairs.get(trace.name)
+                        course = _cell(trace, chosen, variant, seed, rows=rows, plots=plots, shown=shown, pair=pair)
                         courses += [course] if plots else []
         except TraceError as error:
             raise CliError(str(error), exit_code=2) from error
@@ -81,18 +93,21 @@ def _cell(
     rows: list[dict[str, Any]],
     plots: bool,
     shown: Bar,
+    pair: Pair | None,
 ) -> Course:
     """All policies on one draw of a trace; their rows go to `rows`."""
     runs = {}
-    started = f"{trace.name}, seed {seed}: "
-    for done in compare(
-        trace, chosen, variant, seed, with_steps=plots, started=lambda what: shown.tell(started + what)
-    ):
+    tell = partial(_told, shown, f"{trace.name}, seed {seed}")
+    for done in compare(trace, chosen, variant, seed, with_steps=plots, started=tell, pair=pair):
         rows.append(done.row.published())
         if done.steps is not None:
             runs[done.row.policy] = done.steps
         shown.advance()
     return Course(trace.name, runs)
+
+
+def _told(shown: Bar, where: str, what: str) -> None:
+    shown.tell(f"{where}: {what}")
 
 
 def _variant(scrape_seconds: float, *, freeze: bool, memory: str, startup: str, outages: bool) -> Variant:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agentscaler.core import policy as core
 from agentscaler.simulate import policies, suite, synthetic
 from agentscaler.simulate.clairvoyant import static_replicas
+from agentscaler.simulate.hindsight import Pair, best_pair
+from agentscaler.simulate.hpa import Hpa
 from agentscaler.simulate.model import Variant
 from agentscaler.simulate.policies import Policy, Static
 from agentscaler.simulate.product import Agentscaler
 from agentscaler.simulate.recording import Recording, Trace
-from agentscaler.simulate.run import Case, Timeline, play, prepare
+from agentscaler.simulate.run import Case, Timeline, play, prepare, simulate
 from agentscaler.simulate.score import Row, score
 from agentscaler.simulate.steps import Steps, steps
 from agentscaler.simulate.trace import read
@@ -101,6 +102,30 @@ def traces(found: Recording, *, seed: int, scale: float) -> Iterator[Trace]:
     yield from found.traces(seed=seed, scale=scale)
 
 
+def hindsight(
+    trace: Trace, variant: Variant, seed: int, *, started: Callable[[str], None], advance: Callable[[], None]
+) -> Pair:
+    """The best fixed pair for one draw of a trace: some fifty runs.
+
+    Args:
+        trace: What comes in.
+        variant: Laws of the service.
+        seed: Of all draws.
+        started: Is told what is being done now.
+        advance: Is called for each limit that is done.
+    """
+    case, limits = _case(trace, variant, seed, reference=False), set()
+
+    def run(pair: Pair) -> Row:
+        if pair.limit not in limits:
+            limits.add(pair.limit)
+            advance()
+        started(f"HPA on {pair.level} of {pair.limit} workers")
+        return simulate(case, _fixed(pair))
+
+    return best_pair(run)
+
+
 def compare(
     trace: Trace,
     contestants: Sequence[Contestant],
@@ -110,6 +135,7 @@ def compare(
     with_steps: bool = False,
     started: Callable[[str], None] | None = None,
     reference: bool = True,
+    pair: Pair | None = None,
 ) -> Iterator[Done]:
     """Run all policies on the same requests with the same draws.
 
@@ -121,12 +147,15 @@ def compare(
         with_steps: Whether each result holds its course.
         started: Is told what is being done now.
         reference: Whether to look for what a clairvoyant pays.
+        pair: The best fixed pair, where it was looked for.
     """
     tell = started or (lambda _: None)
     if reference:
         tell("clairvoyant")
-    folder = suite.folder()
-    case = prepare(trace, variant, seed, measured_calls(Path(folder)) if folder else None, reference=reference)
+    case = _case(trace, variant, seed, reference=reference)
+    if pair is not None:
+        tell("best fixed pair")
+        case = replace(case, hindsight_hours=simulate(case, _fixed(pair)).replica_hours)
     for each in contestants:
         tell(each.name)
         policy, noted = each.make(case), Timeline() if with_steps else None
@@ -140,3 +169,12 @@ def compare(
             hindsight_hours=case.hindsight_hours,
         )
         yield Done(row, steps(world, noted, hours) if noted is not None else None)
+
+
+def _case(trace: Trace, variant: Variant, seed: int, *, reference: bool) -> Case:
+    folder = suite.folder()
+    return prepare(trace, variant, seed, measured_calls(folder) if folder else None, reference=reference)
+
+
+def _fixed(pair: Pair) -> Hpa:
+    return Hpa(target=pair.target, workers=pair.limit)
