@@ -43,6 +43,11 @@ def test_counted_requests_are_exact_at_scale_one_and_drawn_below(tmp_path: Path)
     assert len(load(path, seed=1, scale=2.0)) == 16_000
 
 
+def test_fractions_of_requests_are_means(tmp_path: Path) -> None:
+    trace = load(write(tmp_path, rates(10, [0.4] * 5000, "requests")), seed=1)
+    assert abs(len(trace) - 2000) < 200
+
+
 def test_the_same_seed_draws_the_same_requests_and_another_one_others(tmp_path: Path) -> None:
     path = write(tmp_path, rates(1, [5.0] * 300))
     one, again, other = (load(path, seed=s).arrivals_seconds for s in (1, 1, 2))
@@ -133,6 +138,8 @@ BAD = {
     "a word": ("t_seconds,rps\n0,1\n1,many\n", 3, "rps is 'many'", "number"),
     "no time column": ("rps\n1\n2\n", 1, "column t_seconds is missing", "add a column t_seconds"),
     "time by another name": ("t_ms,rps\n0,1\n1000,2\n", 1, "column t_seconds is missing", "rename t_ms"),
+    "a date": ("t_seconds,rps\n2026-01-01,1\n", 2, "not a number", "seconds from the start of the file"),
+    "semicolons": ("t_seconds;rps\n0;1\n1;2\n", 1, "not separated by commas", "with commas"),
     "half of a format": ("t_seconds,llm_s\n0,1\n", 1, "column tool_s is missing", "the file has t_seconds, llm_s"),
     "which rate": ("t_seconds,a,b\n0,1,2\n1,1,2\n", 1, "which of a, b is the rate?", "name the rate rps"),
     "zero rates": ("t_seconds,rps\n0,0\n1,0\n", None, "zero requests", "with load"),

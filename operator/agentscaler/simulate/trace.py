@@ -41,7 +41,7 @@ def read(path: str | Path) -> Recording:
     step = even_step(table, times)
     cvs = table.numbers(_CV) if _CV in table.columns else None
     several = len(rate_columns) > 1
-    rates = tuple(Rates(c, step, table.numbers(c), _counted(c), cvs) for c in rate_columns)
+    rates = tuple(_rates(c, step, table.numbers(c), cvs) for c in rate_columns)
     for r in rates:
         if r.expected_requests <= 0.0:
             raise TraceError(table.file, None, f"{r.name} is 0 in every row: zero requests", "give a file with load")
@@ -67,8 +67,13 @@ def _rate_columns(table: Table) -> list[str]:
     return others
 
 
-def _counted(column: str) -> bool:
-    return column in _COUNTS
+def _rates(column: str, step: float, values: Floats, cvs: Floats | None) -> Rates:
+    """Counts are whole requests per step; a column of counts with fractions holds means, so rates."""
+    if column not in _COUNTS:
+        return Rates(column, step, values, counted=False, cvs=cvs)
+    if cvs is not None or bool(np.any(values % 1.0)):
+        return Rates(column, step, values / step, counted=False, cvs=cvs)
+    return Rates(column, step, values, counted=True)
 
 
 def _listed(name: str, table: Table, times: Floats) -> Recording:

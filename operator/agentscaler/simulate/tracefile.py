@@ -64,7 +64,8 @@ class Table:
             values = np.array(text, dtype=np.float64)
         except ValueError:
             at = next(i for i, cell in enumerate(text) if not _is_number(cell))
-            raise self.at(at, f"{name} is {text[at]!r}, not a number", "write a number or drop the row") from None
+            what = "seconds from the start of the file" if name == TIME else "a number"
+            raise self.at(at, f"{name} is {text[at]!r}, not a number", f"write {what} or drop the row") from None
         if len(bad := np.flatnonzero(~np.isfinite(values))):
             raise self.at(int(bad[0]), f"{name} is {text[bad[0]]!r}", "write a finite number or drop the row")
         if least is not None and len(bad := np.flatnonzero(values < least)):
@@ -94,6 +95,9 @@ class Table:
         return times
 
     def _no_times(self) -> TraceError:
+        if len(self.columns) == 1 and any(mark in next(iter(self.columns)) for mark in (";", "\t")):
+            problem = "the columns are not separated by commas"
+            return TraceError(self.file, 1, problem, f"write a CSV with commas and a column {TIME}")
         near = [name for name in self.columns if name.lower().startswith(("t_", "time", "timestamp", "ts"))]
         if near:
             mend = f"rename {near[0]} to {TIME}, in seconds from the start of the file"
