@@ -32,7 +32,9 @@ def history(minutes: int = 60, **values: Any) -> History:
         "memory_max_bytes": NAN,
     }
     durations = values.pop("durations", ())
-    arrays = {name: np.broadcast_to(np.array(value, float), minutes).copy() for name, value in (plain | values).items()}
+    arrays: dict[str, Any] = {
+        name: np.broadcast_to(np.array(value, float), minutes).copy() for name, value in (plain | values).items()
+    }
     return History(name="agents/one", started_at=0.0, step_seconds=STEP, durations=durations, **arrays)
 
 
@@ -129,6 +131,14 @@ def test_a_service_without_a_run_is_not_judged() -> None:
 
 def test_only_pods_of_the_known_time_count_as_used() -> None:
     assert with_hole(30, 60).replica_hours == pytest.approx(1.5)
+
+
+def test_what_really_waited_is_read_off_the_histogram() -> None:
+    made = replace(history(), waits=((1.0, 0.8), (10.0, 0.98)))
+    assert made.waited_longer_percent(1.0) == pytest.approx(20)
+    assert made.waited_longer_percent(5.5) == pytest.approx(11)
+    assert made.waited_longer_percent(11.0) is None
+    assert history().waited_longer_percent(5.0) is None
 
 
 def test_the_law_of_memory_is_the_line_through_what_was_seen() -> None:

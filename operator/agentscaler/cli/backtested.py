@@ -66,7 +66,12 @@ def run(
         raise CliError(_nothing(history, when, of))
     variant, learned = _variant(of, history, where)
     rows, courses = _simulate(history, spans, contestants, variant, seeds, plots=report is not None)
-    notes = [*_notes(history, spans, when, seeds), *learned, *(f"Prometheus says: {each}." for each in archive.remarks)]
+    notes = [
+        *_notes(history, spans, when, seeds),
+        *_as_it_was(of, history),
+        *learned,
+        *(f"Prometheus says: {each}." for each in archive.remarks),
+    ]
     people = screen(json_file)
     for note in notes:
         people.print(note, style="dim")
@@ -187,8 +192,7 @@ def _notes(history: History, spans: Sequence[Span], when: Period, seeds: int) ->
     hours, whole = sum(span.steps for span in spans) * step / 3600.0, len(history) * step / 3600.0
     judged_part = (
         f"{clock(when.start)} to {clock(when.end)}: {hours:.1f} of {whole:.1f} hours are known well enough to be "
-        f"judged, and only these count; {history.replica_hours:.1f} replica-hours were really used in the known time. "
-        f"{seeds} draws of the moment and duration of each run."
+        f"judged, and only these count; {seeds} draws of the moment and duration of each run."
     )
     notes = [judged_part]
     holes = _holes(history, spans)
@@ -205,6 +209,15 @@ def _notes(history: History, spans: Sequence[Span], when: Period, seeds: int) ->
     if not history.durations:
         notes.append("No histogram of durations: they are drawn from those of measured model calls, around the mean.")
     return notes
+
+
+def _as_it_was(of: Service, history: History) -> list[str]:
+    """What really happened, to compare with."""
+    wait = of.policy.objectives.queue_wait
+    target = wait.target_seconds if wait is not None else ServiceModel().late_after_seconds
+    late = history.waited_longer_percent(target)
+    waited = "how long runs waited is not known" if late is None else f"{late:.2f} % of runs waited over {target:g} s"
+    return [f"As it was: {history.replica_hours:.1f} replica-hours in the known time, and {waited}."]
 
 
 def _nothing(history: History, when: Period, of: Service) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from agentscaler.cli.cluster import CliError
 from agentscaler.core.observation import Observation, SignalName
+from agentscaler.frameworks.preset import Metric
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.signals import distribution
 from agentscaler.signals.errors import QueryError
@@ -84,7 +85,7 @@ class Archive:
 
     def parts(self, when: Period) -> int:
         """How many queries `read` sends."""
-        return sum(len(past.queries) for past in self._pasts(when)) + len(self._moments(when))
+        return sum(len(past.queries) for past in self._pasts(when)) + 2 * len(self._moments(when))
 
     def read(self, when: Period, advance: Callable[[], None]) -> History:
         """The whole history.
@@ -99,7 +100,8 @@ class Archive:
         client = PrometheusClient(self._server)
         try:
             observed = self._observed(client, when, advance)
-            durations = self._durations(client, when, advance)
+            durations = self._shares(client, self._metrics.duration, when, advance)
+            waits = self._shares(client, self._metrics.queue_wait, when, advance)
         except QueryError as error:
             raise CliError(
                 f"{self._server.url}: {error}; if it is too slow or the answer too large, take a shorter --since"
@@ -112,6 +114,7 @@ class Archive:
             started_at=when.start,
             step_seconds=float(when.step_seconds),
             durations=durations,
+            waits=waits,
             **{name: observed[name] for name in _SIGNALS if name != "queued"},
             queued=observed["queued"] if exported else None,
         )
@@ -145,21 +148,23 @@ class Archive:
             first = last + when.step_seconds
 
     def _moments(self, when: Period) -> list[tuple[float, int]]:
-        """(end, length in seconds) of the parts whose durations are asked for: days, or one part that is shorter."""
+        """(end, length in seconds) of the parts whose histograms are asked for: days, or one part that is shorter."""
         count = max(1, round((when.end - when.start) / DAY_SECONDS))
         length = int((when.end - when.start) / count)
         return [(when.end - index * length, length) for index in range(count)]
 
-    def _durations(
-        self, client: PrometheusClient, when: Period, advance: Callable[[], None]
-    ) -> tuple[tuple[float, float], ...]:
-        """The distribution of run durations; where its buckets changed, that of the newest ones."""
-        metric, found = self._metrics.duration, []
+    def _shares(
+        self, client: PrometheusClient, metric: Metric | None, when: Period, advance: Callable[[], None]
+    ) -> distribution.Shares:
+        """The distribution of a histogram; where its buckets changed, that of the newest ones."""
+        found = []
         for end, length in self._moments(when):
             if metric is not None:
                 classic, native = self._plan.dialect.buckets(metric, length)
                 text = tagged(distribution.ROW, f"({classic} or {native})")
-                answer = client.instant(self._plan.dialect.narrowed(text, [self._request.namespace]), end)
+                answer = client.instant(
+                    self._plan.dialect.narrowed(text, [self._request.namespace]), end, self._server.timeout_seconds
+                )
                 self._remark(answer)
                 shares = distribution.parse(answer.result, self._server.namespace_label)
                 key = (self._request.namespace, self._request.workload)

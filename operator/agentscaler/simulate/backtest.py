@@ -17,6 +17,7 @@ from agentscaler.simulate.score import Row
 from agentscaler.simulate.state import Floats
 
 Bools = NDArray[np.bool_]
+Shares = tuple[tuple[float, float], ...]
 
 LEAST_SPAN_SECONDS: Final = 900.0
 """A shorter piece between two holes is over before its start is forgotten: it is not judged."""
@@ -51,6 +52,7 @@ class History:
         memory_mean_bytes: of the pods.
         memory_max_bytes: of the worst pod.
         durations: (upper bound in seconds, share of runs at or below it), rising; empty when not known.
+        waits: the same of the waits before runs started.
     """
 
     name: str
@@ -66,7 +68,8 @@ class History:
     pods: Floats
     memory_mean_bytes: Floats
     memory_max_bytes: Floats
-    durations: tuple[tuple[float, float], ...] = ()
+    durations: Shares = ()
+    waits: Shares = ()
 
     def __len__(self) -> int:
         return len(self.completed)
@@ -96,6 +99,13 @@ class History:
     def replica_hours(self) -> float:
         """What really ran, of the pods that reported."""
         return float(np.nansum(self.pods[self.known])) * self.step_seconds / 3600.0
+
+    def waited_longer_percent(self, seconds: float) -> float | None:
+        """Of all runs that really started; None when it is not known."""
+        if not self.waits or seconds > self.waits[-1][0]:
+            return None
+        bounds, shares = zip((0.0, 0.0), *self.waits, strict=True)
+        return 100.0 * (1.0 - float(np.interp(seconds, bounds, shares)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +238,7 @@ def _means(history: History, span: Span) -> Floats:
     return np.interp(at, at[good], values[good])
 
 
-def _points(durations: tuple[tuple[float, float], ...]) -> tuple[Floats, Floats]:
+def _points(durations: Shares) -> tuple[Floats, Floats]:
     """The quantile function as (share, logarithm of seconds), both rising."""
     bounds = [bound for bound, _ in durations if 0 < bound < inf]
     shares = [share for bound, share in durations if 0 < bound < inf]
@@ -238,14 +248,14 @@ def _points(durations: tuple[tuple[float, float], ...]) -> tuple[Floats, Floats]
     return np.maximum.accumulate(np.array(shares)), np.log(bounds)
 
 
-def _draws(durations: tuple[tuple[float, float], ...], count: int, rng: np.random.Generator) -> Floats:
+def _draws(durations: Shares, count: int, rng: np.random.Generator) -> Floats:
     if not durations:
         return synthetic.call_seconds(count, rng)
     shares, logs = _points(durations)
     return np.exp(np.interp(rng.random(count), shares, logs))
 
 
-def _mean(durations: tuple[tuple[float, float], ...]) -> float:
+def _mean(durations: Shares) -> float:
     """Of what `_draws` draws."""
     shares, logs = _points(durations)
     middle = (np.arange(20_000) + 0.5) / 20_000
