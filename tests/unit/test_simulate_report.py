@@ -103,18 +103,19 @@ def test_the_worst_minutes_come_first_with_their_share() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"late": {4: 1}, "ordered": 3}, "2 ordered pods were not ready yet: 8 slots, 6 of them busy"),
+        ({"late": {4: 1}, "ordered": 3}, "2 pods had been ordered and not become ready yet: 8 slots, 6 of them busy"),
         ({"late": {4: 1}, "running": 8}, "too few replicas for a load of 1 requests/s"),
         ({"late": {4: 1}}, "a short burst"),
         ({"late": {4: 1}, "outage": 0.3}, "the provider fails 30 % of the calls"),
-        ({"late": {4: 1}, "oom_kills": {3: 1}}, "1 pods were away after running out of memory"),
+        ({"late": {4: 1}, "oom_kills": {3: 1}}, "1 pod had run out of memory and started again"),
         ({"killed": {4: 1}, "oom_kills": {4: 2}}, "2 pods ran out of memory"),
         ({"killed": {4: 1}}, "grace"),
+        ({"killed": {4: 1}, "oom_kills": {2: 1}}, "long after they came"),
         ({"refused": {4: 1}}, "breakers refused calls to the provider while it was well"),
         ({"failed": {4: 1}, "outage": 1.0}, "calls failed at the provider, which failed 100 % of them"),
         (
             {"late": {4: 9}, "arrivals": [15, 15, 15, 15, 150, 150, 15, 15, 15, 15], "running": 8, "ordered": 3},
-            "the load rose from 1 to 10 requests/s within two minutes: 8 slots, 8 of them busy; 2 pods on their way",
+            "the load rose from 1 to 10 requests/s within two minutes: 8 slots, 8 of them busy; 2 pods on the way",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agentscaler.cli.cluster import CliError
 from agentscaler.cli.compared import Bar, bar, contestants, screen, table, writable, write_report, write_rows
@@ -16,6 +16,8 @@ from agentscaler.simulate.recording import Recording, Trace
 from agentscaler.simulate.report import Course, Report
 from agentscaler.simulate.synthetic import SHAPES
 from agentscaler.simulate.trace import TraceError
+
+MOST_NAMED: Final = 3
 
 
 def run(
@@ -79,7 +81,8 @@ def run(
     if json_file is not None:
         write_rows(json_file, rows)
     if report is not None:
-        title = f"Simulated: {', '.join(dict.fromkeys(str(row['trace']) for row in rows))}"
+        names = list(dict.fromkeys(str(row["trace"]) for row in rows))
+        title = f"Simulated: {', '.join(names[:MOST_NAMED])}" + (", ..." if len(names) > MOST_NAMED else "")
         note = f"{seeds} seed{'s' if seeds > 1 else ''}, scale {scale:g}. Plots are of seed 0."
         write_report(report, Report(title, rows, courses, [note]))
 

@@ -22,6 +22,8 @@ LOSS_MINUTES: Final = 10
 """So many of the worst minutes are told."""
 RISE: Final = 1.3
 """A load that grew by less within two minutes is no burst."""
+AFTERWARDS_SECONDS: Final = 600.0
+"""A pod that runs out of memory so long after a run came may have taken it along."""
 FULL: Final = 0.95
 """Share of the slots in use from which there are none free: slots of a pod that drains are not seen."""
 _GAUGES: Final = frozenset({"running", "queued", "ordered", "ready", "existing", "workers"})
@@ -206,8 +208,12 @@ def _reason(t: Steps, first: int, last: int) -> str:
     worst = max(sums, key=lambda name: sums[name])
     outage = float(t.outage[first:last].max())
     if worst == "killed":
-        kills = int(t.oom_kills[first : last + 1].sum())
-        return f"{kills} pods ran out of memory" if kills else "runs were still going when their pod's grace ended"
+        soon = int(t.oom_kills[first : last + round(AFTERWARDS_SECONDS / t.step_seconds)].sum())
+        if soon:
+            return f"{_pods(soon)} ran out of memory"
+        if t.oom_kills.any():
+            return "runs were lost with their pod, for memory or when its grace ended, long after they came"
+        return "runs were still going when their pod's grace ended"
     if worst == "refused":
         return f"breakers refused calls to the provider{_beside(outage)}"
     if worst == "failed":
@@ -229,15 +235,19 @@ def _waiting(t: Steps, first: int, last: int) -> str:
     lost = float(t.oom_kills[max(0, first - 2 * per_minute) : last].sum())
     have = f"{slots:.0f} slots, {busy:.0f} of them busy"
     if lost > 0:
-        return f"{lost:.0f} pods were away after running out of memory: {have}"
+        return f"{_pods(lost)} had run out of memory and started again: {have}"
     if before > 0 and now > RISE * before:
-        pods = f"; {coming:.0f} pods on their way" if coming >= 1 else "; none on its way"
+        pods = f"; {_pods(coming)} on the way" if coming >= 1 else "; none on the way"
         return f"the load rose from {before:.2g} to {now:.2g} requests/s within two minutes: {have}{pods}"
     if coming >= 1:
-        return f"{coming:.0f} ordered pods were not ready yet: {have}"
+        return f"{_pods(coming)} had been ordered and not become ready yet: {have}"
     if busy < FULL * slots:
         return f"a short burst, or a queue at pods that were busy: {have}"
     return f"too few replicas for a load of {now:.2g} requests/s, and no more were ordered: {have}"
+
+
+def _pods(count: float) -> str:
+    return f"{count:.0f} pod{'' if round(count) == 1 else 's'}"
 
 
 def _rate(t: Steps, first: int, last: int) -> float:
