@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 TIME = "t_seconds"
 LONGEST_SECONDS = 31 * 86_400.0
 HOLE_SECONDS = 600.0  # a shorter silence is never called a hole
-HOLE_RATIO = 10.0  # a hole is this many times as long as the second longest silence
+HOLE_RATIO = 30.0  # a hole is this many times as long as the second longest silence
 _EPOCH_SECONDS = 1e8
 _UNITS = ((1e17, "nanoseconds", "1e9"), (1e14, "microseconds", "1e6"), (1e11, "milliseconds", "1000"))
 
