@@ -111,6 +111,7 @@ class Reason(StrEnum):
     BOUNDED_MAX = "BoundedMax"
     WITHIN_RANGE = "WithinRange"
     WITHIN_TOLERANCE = "WithinTolerance"
+    DRAINING = "Draining"
     STABILIZED = "Stabilized"
     POLICY_LIMITED = "PolicyLimited"
     CREDITED = "Credited"

@@ -7,9 +7,11 @@ from dataclasses import replace
 from agentscaler.core.breaker import remember_upstream
 from agentscaler.core.capacity import reachable_workers
 from agentscaler.core.decision import Diagnosis
-from agentscaler.core.demand import TREND_SECONDS, demand
+from agentscaler.core.demand import demand, lead_seconds
 from agentscaler.core.diagnose import all_targets_down, diagnose
+from agentscaler.core.forecast import foresee
 from agentscaler.core.learn import learn, memory_law
+from agentscaler.core.margin import judge
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Mode, Policy
@@ -18,6 +20,7 @@ from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 
+TAIL_SHARE = 0.5
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
 
@@ -25,15 +28,18 @@ PART_SECONDS = 60.0
 def assess(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
     """Work out once what all rules look at, and take this tick into memory."""
     elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
-    memory = replace(memory, learned=learn(memory.learned, target, observation, elapsed))
+    learned = learn(memory.learned, target, observation, elapsed)
+    learned = replace(learned, lateness=judge(learned.lateness, policy.objectives, observation, elapsed))
+    memory = replace(memory, learned=learned)
     reported = observation.value(SignalName.WORKER_LIMIT)
     current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
     in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
     # Settings that have not arrived yet do no work.
     working = min(in_force, int(reported)) if in_force and reported else in_force
     slots = max(working or 1, 1) * serving_pods(target, observation)
-    trend = memory.rates_since is not None and now - memory.rates_since >= TREND_SECONDS
-    wanted = demand(policy, observation, memory.learned, now, slots=slots, trend=trend)
+    lead = lead_seconds(policy, observation, memory.learned, now)
+    memory = replace(memory, foresight=foresee(memory.foresight, observation, now, lead_seconds=lead))
+    wanted = demand(policy, observation, memory.learned, now, slots=slots, foresight=memory.foresight, reserve=_reserve(policy, memory, working))
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
     memory = _with_times(memory, knowledge, now)
     if memory.base_workers is None and current.workers is None and reported:
@@ -55,7 +61,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         current=current,
         knowledge=knowledge,
         demand=wanted,
-        law=memory_law(memory.learned, observation),
+        law=memory_law(memory.learned, observation, _tail_margin(policy, target)),
         workers_in_force=in_force,
         diagnosis=Diagnosis.UNKNOWN,
     )
@@ -143,3 +149,15 @@ def _knowledge(target: Target, observation: Observation, *, certain: bool | None
 def _exported(observation: Observation) -> bool:
     """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
     return SignalName.QUEUE_DEPTH in observation.signals
+
+
+def _tail_margin(policy: Policy, target: Target) -> float:
+    """Half of what the memory objective leaves below the limit."""
+    ratio, limit = policy.objectives.memory_ratio, target.memory_limit_bytes
+    return TAIL_SHARE * (1.0 - ratio) * limit if ratio is not None and limit is not None else 0.0
+
+
+def _reserve(policy: Policy, memory: Memory, workers: int | None) -> float:
+    """Worker slots of a pod over the runs that it is sized for; 1 where nobody sizes it."""
+    level = memory.learned.busy_level or policy.workers.initial
+    return workers / level if workers and level and policy.workers.mode is Mode.AUTO else 1.0

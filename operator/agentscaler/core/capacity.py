@@ -9,23 +9,16 @@ from agentscaler.api.conditions import Reason
 from agentscaler.core.demand import Demand, replicas_for
 from agentscaler.core.memory import Sample
 from agentscaler.core.observation import SignalName
-from agentscaler.core.policy import Mode, Range, ScalingRules
+from agentscaler.core.policy import Mode, Range
 from agentscaler.core.settings import Knob
-from agentscaler.core.shape import HPA_TOLERANCE, stabilized, within_tolerance
 from agentscaler.core.situation import Draft, Situation, describe_cache
 
-OWN_SCALE_UP = ScalingRules(tolerance=0.0)
-OWN_SCALE_DOWN = ScalingRules(stabilization_window_seconds=300, tolerance=HPA_TOLERANCE)
-"""Without `behavior`: the HPA's five minutes. Two minutes cost 7 % fewer pods and twice as many changes."""
-LONGEST_HOLD_SECONDS = 900
-HELD_START_UPS = 4
-WORKER_HOLD_SECONDS = 120.0
 LEAST_CACHE_CUT = 0.05
 """A cut of less is not worth a write."""
 DEFAULT_WORKERS = 8
+RESERVE = 1.7
+"""Slots over the busy level that stand open for bursts, where memory has room: with fewer, bursts break through."""
 CPU_SHARE = 0.9
-MOST_FEEDBACK = 1.5
-"""A broken queue-wait objective enlarges the need by half at most: the rest is the forecast's work."""
 
 
 def cache_bounds(s: Situation) -> Range | None:
@@ -66,7 +59,7 @@ def reachable_workers(s: Situation) -> int:
 
 def busy_level(s: Situation) -> int:
     """The runs that a pod is sized for, before memory has a say."""
-    wanted = s.policy.workers.initial or s.memory.base_workers or DEFAULT_WORKERS
+    wanted = s.memory.learned.busy_level or s.policy.workers.initial or s.memory.base_workers or DEFAULT_WORKERS
     return min(max(wanted, s.policy.workers.min), s.policy.workers.max)
 
 
@@ -119,14 +112,42 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
 
 
 def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
-    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of the backlog.
+    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of a backlog."""
+    return max(needed_for_forecast(s, demand, base), needed_for_backlog(s, demand, reach) if demand.surge else 0)
+
+
+def needed_for_forecast(s: Situation, demand: Demand, base: int) -> int:
+    """Replicas whose base workers hold the forecast.
 
     Nothing is taken away that the work of this moment needs, whatever the forecast says.
     """
-    unreached = max(0.0, demand.urgent_runs - reach * s.serving_pods) if demand.surge else 0.0
-    needed = replicas_for(demand.staffed((demand.ahead_runs + unreached) * _feedback(s)), base)
-    busy = replicas_for(demand.staffed(demand.busy_runs + demand.queued_runs), base)
-    return max(needed, min(busy, s.current.replicas))
+    busy = replicas_for(demand.busy_runs + demand.queued_runs, base)
+    return max(replicas_for(demand.staffed(demand.ahead_runs), base), min(busy, s.current.replicas))
+
+
+def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
+    """Replicas that leave no run waiting beyond the objective once they are there.
+
+    A fluid projection of the work in the system: arrivals go on, the workers that there are pass what they can, and
+    pods on their way help from when they are ready. A run that waits is in time if a worker falls free within the
+    objective.
+    """
+    objective, service = s.policy.objectives.queue_wait, demand.service_seconds
+    patience = objective.target_seconds if objective else service
+    horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
+    rate = max(demand.arrival_rate, demand.present_rate)
+    slots = float(reach * s.serving_pods)
+    coming = max(s.target.replicas - s.serving_pods, 0)
+    started = sorted(p.created_at for p in s.target.pods if p.ready_at is None)[:coming]
+    lead = s.memory.learned.start_up_seconds
+    joins = [max(created + lead - s.now, 0.0) for created in started] + [lead] * (coming - len(started))
+    for join in [*sorted(join for join in joins if join < horizon), horizon]:
+        passed = min(work, slots) / service * (join - at)
+        work, at = max(work + rate * (join - at) - passed, 0.0), join
+        slots += reach
+    slots = float(reach * (s.serving_pods + coming))
+    missing = work - slots * (1.0 + patience / service)
+    return s.serving_pods + coming + ceil(max(missing, 0.0) / reach) if missing > 0 else 0
 
 
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
@@ -135,23 +156,17 @@ def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
     In a surge the queue that is seen is old and grows on, and a slot costs nothing but memory: all that fit beside
     the cache as it is are opened at once. The cache gives way only for workers that are needed for sure.
     """
-    needed = workers_for_demand(s, demand, base)
+    needed, safe = workers_for_demand(s, demand, base), safe_workers(s, cache_bytes_in_force(s))
     if demand.surge:
-        needed = max(needed, safe_workers(s, cache_bytes_in_force(s)))
+        needed = max(needed, safe)
+    elif s.law is not None and s.law.learned:
+        needed = max(needed, min(safe, ceil(RESERVE * base)))
     return min(needed, reach)
 
 
 def workers_for_demand(s: Situation, demand: Demand, base: int) -> int:
     """Workers per pod that present and coming work asks for, without any reserve for a surge."""
     return max(base, ceil(demand.staffed(max(demand.urgent_runs, demand.ahead_runs)) / s.serving_pods))
-
-
-def _feedback(s: Situation) -> float:
-    objective, wait = s.policy.objectives.queue_wait, s.value(SignalName.QUEUE_WAIT)
-    queued = s.demand is not None and s.demand.queued_runs > 0
-    if objective is None or wait is None or not queued:
-        return 1.0  # a quantile looks back: only a queue that is there now confirms it
-    return min(max(wait / objective.target_seconds, 1.0), MOST_FEEDBACK)
 
 
 def _cache_gives_way(s: Situation, d: Draft, workers: int) -> Draft:
@@ -173,45 +188,6 @@ def _cache_gives_way(s: Situation, d: Draft, workers: int) -> Draft:
         Reason.MEMORY_LIMITED,
         f"the cache makes room for {workers} workers ({describe_cache(settings)})",
     )
-
-
-def hold_peaks(s: Situation, d: Draft) -> Draft:
-    """Capacity falls only to the largest need of the window, and rises only to the smallest one where the user asks.
-
-    With `behavior` the windows and tolerances have the HPA's meaning; without, shrinking waits 120 s.
-    """
-    if s.demand is None:
-        return d
-    behavior = s.policy.replicas.behavior
-    up, down = (behavior.scale_up, behavior.scale_down) if behavior else (OWN_SCALE_UP, own_scale_down(s))
-    current, wanted = s.current.replicas, d.settings.replicas
-    held = stabilized(
-        current,
-        wanted,
-        ups=s.memory.needs,
-        downs=s.memory.needs,
-        up_window_seconds=up.stabilization_window_seconds,
-        down_window_seconds=down.stabilization_window_seconds,
-        now=s.now,
-    )
-    d = d.replicas(
-        "hold-peaks", held, Reason.STABILIZED, f"the stabilization window asks for {held} instead of {wanted}"
-    )
-    tolerance = (up if held > current else down).tolerance
-    if held != current and within_tolerance(current, held, HPA_TOLERANCE if tolerance is None else tolerance):
-        d = d.replicas("hold-peaks", current, Reason.WITHIN_TOLERANCE, f"{held} is within tolerance of {current}")
-    if d.settings.workers is None or s.current.workers is None:
-        return d
-    peak = max([d.settings.workers, *(int(n.value) for n in recent(s.memory.worker_needs, s.now, WORKER_HOLD_SECONDS))])
-    kept = min(peak, s.current.workers) if d.settings.workers < s.current.workers else d.settings.workers
-    return d.workers("hold-peaks", kept, Reason.STABILIZED, f"{kept} workers were needed within the last minute")
-
-
-def own_scale_down(s: Situation) -> ScalingRules:
-    """Limits of shrinking without `behavior`: what takes long to come back is held longer."""
-    hold = HELD_START_UPS * s.memory.learned.start_up_seconds
-    seconds = min(max(OWN_SCALE_DOWN.stabilization_window_seconds, int(hold)), LONGEST_HOLD_SECONDS)
-    return replace(OWN_SCALE_DOWN, stabilization_window_seconds=seconds)
 
 
 def recent(samples: tuple[Sample, ...], now: float, window_seconds: float) -> tuple[Sample, ...]:

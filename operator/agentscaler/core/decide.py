@@ -21,14 +21,14 @@ from agentscaler.core.cache import tune_cache
 from agentscaler.core.capacity import (
     base_workers,
     follow_demand,
-    hold_peaks,
+    needed_for_forecast,
     needed_workers,
-    own_scale_down,
     reachable_workers,
     recent,
 )
 from agentscaler.core.decision import Decision
-from agentscaler.core.external import follow_external, keep_unknown_external
+from agentscaler.core.drain import remember_cuts, spare_running
+from agentscaler.core.external import external_replicas, follow_external, keep_unknown_external
 from agentscaler.core.fallback import fall_back, remember_blindness
 from agentscaler.core.guards import (
     expire_credit,
@@ -40,7 +40,9 @@ from agentscaler.core.guards import (
     spare_dependency,
     withdraw_throttled,
 )
+from agentscaler.core.hold import hold_peaks, hold_seconds, remember_changes
 from agentscaler.core.hpa import hpa_replicas
+from agentscaler.core.level import remember_level
 from agentscaler.core.limits import keep_bounds, limit_rate, obey_modes
 from agentscaler.core.memory import Change, Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
@@ -59,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     follow_demand,
     follow_external,
     hold_peaks,
+    spare_running,
     rest,
     tune_cache,
     tune_breaker,
@@ -168,7 +171,8 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:
         memory = replace(memory, changes=(*memory.changes, Change(s.now, settings.replicas - live.replicas)))
-    memory = replace(_with_needs(s, d, memory), settings=settings, decided_at=s.now)
+    memory = remember_level(s, remember_cuts(s, d, remember_changes(s, d, _with_needs(s, d, memory))))
+    memory = replace(memory, settings=settings, decided_at=s.now)
     return Decision(
         current=live,
         settings=settings,
@@ -196,7 +200,7 @@ def _paused_replicas(s: Situation, replicas: int) -> int:
 def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
     """Remember what demand asked for, raw, as long as any window looks back."""
     behavior = s.policy.replicas.behavior
-    window = max(LEAST_HISTORY_SECONDS, own_scale_down(s).stabilization_window_seconds)
+    window = max(LEAST_HISTORY_SECONDS, hold_seconds(s))
     periods = [LEAST_HISTORY_SECONDS]
     if behavior:
         for rules in (behavior.scale_up, behavior.scale_down):
@@ -209,6 +213,9 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
             (step.after for step in reversed(d.steps) if step.rule in NEEDS and step.knob is Knob.REPLICAS), None
         )
         need = raw if isinstance(raw, int) else s.current.replicas
+        if s.demand.surge:
+            # What only a backlog asks for goes with the backlog.
+            need = min(need, max(needed_for_forecast(s, s.demand, base_workers(s)), external_replicas(s) or 0))
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))
         if s.knowledge is Knowledge.PARTIAL and s.memory.known_since is None:
             # A lower bound is no recommendation to shrink to.

@@ -131,14 +131,15 @@ def _line(m: Moments) -> tuple[float, float] | None:
     return max((m.y - slope * m.x) / m.n, 0.0), slope
 
 
-def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
+def memory_law(learned: Learned, observation: Observation, margin_bytes: float = 0.0) -> MemoryLaw | None:
     """The law as learned; before that, a bound that blames all of a busy pod's memory on its runs; else None.
 
-    The bound can only be too careful: it makes a run dearer than it is.
+    The bound can only be too careful: it makes a run dearer than it is. `margin_bytes`: how much of the tail may stand
+    above the budget. An objective leaves room below the limit for just this.
     """
     line = _line(learned.memory)
     if line is not None:
-        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes)
+        return MemoryLaw(line[0], line[1], max(learned.memory_excess_bytes - margin_bytes, 0.0))
     worst = observation.value(SignalName.MEMORY_MAX_BYTES)
     fullest = observation.value(SignalName.IN_FLIGHT_MAX)
     if worst is None or fullest is None or fullest < 1:

@@ -37,6 +37,15 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
+class Lateness:
+    """Runs that began, and those of them that began too late, in decayed sums of some hours."""
+
+    runs: float = 0.0
+    late: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
     """What holds for the service and not for the moment. Stands in status and survives a restart."""
 
@@ -48,10 +57,38 @@ class Learned:
     """Mean run duration by Little's law over about an hour."""
     busy_integral: float = 20.0
     completions: float = 2.0
+    lateness: Lateness = Lateness()
+    hold_seconds: float = 120.0
+    """How long a peak is remembered: longer where peaks come back soon after capacity went."""
+    busy_level: int | None = None
+    """Runs that a pod is sized for, once the law of memory has taught more than the start value."""
+    busy_level_at: float = 0.0
+    """When it last moved."""
     memory: Moments = Moments()
     """x: runs in flight per pod, y: bytes per pod without its cache."""
     memory_excess_bytes: float = 0.0
     """How far the worst pod stood above the mean law: a slowly decaying maximum (the tail)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Arrivals per second at the lead time, as each of several forecasts had it."""
+
+    at: float
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What the forecast of arrivals goes by. Of minutes, so a restart begins it anew."""
+
+    work: tuple[Sample, ...] = ()
+    """Runs in the system, running and queued, at each scrape of the last ten minutes."""
+    pending: tuple[Forecast, ...] = ()
+    """Forecasts whose time has not come."""
+    errors: tuple[float, ...] = ()
+    """Relative squared error of each forecast, decayed; errors that were too low weigh more."""
+    scored_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +122,15 @@ class Memory:
     rates_since: float | None = None
     """Since when rates have had their history; unlike `known_since` it outlives a restart, as Prometheus does."""
     learned: Learned = field(default_factory=Learned)
+    foresight: Foresight = field(default_factory=Foresight)
     needs: tuple[Sample, ...] = ()
     """Replicas that demand asked for, raw, for the stabilization windows. Rebuilt from Prometheus after a restart."""
+    shrunk_from: tuple[Sample, ...] = ()
+    """Sizes that were given up within the last quarter of an hour: one that is needed again was given up too soon."""
+    action_tokens: float = 6.0
+    """Changes of replicas that may be made at once; they come back one every few minutes."""
+    cut_tokens: float = 0.0
+    """Runs that scale-in may cut now."""
     worker_needs: tuple[Sample, ...] = ()
     """Workers per pod that demand asked for, likewise."""
     changes: tuple[Change, ...] = ()

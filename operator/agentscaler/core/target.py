@@ -29,6 +29,8 @@ class Target:
     rolling_out: bool = False
     memory_limit_bytes: int | None = None
     cpu_limit_cores: float | None = None
+    grace_seconds: float = 30.0
+    """What a pod that is told to go has to finish its runs."""
     pods: tuple[Pod, ...] = ()
     restart_delivery: bool = False
     """Settings reach the pods by a restart only."""

@@ -111,6 +111,7 @@ class Agentscaler:
             ready_replicas=replicas,
             memory_limit_bytes=variant.memory_limit_bytes,
             cpu_limit_cores=variant.model.cpu_limit_cores,
+            grace_seconds=variant.model.grace_seconds,
         )
         self.memory = replace(
             self.memory, learned=replace(Learned(), start_up_seen_at=EPOCH), needs=(Sample(EPOCH, float(replicas)),)

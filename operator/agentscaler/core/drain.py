@@ -1,0 +1,52 @@
+"""What a scale-in cuts: runs that outlive the grace period of the pod that goes.
+
+Of runs in flight, the share that needs longer than `g` is 1 - E[min(D, g)] / E[D], D being a run's duration: the
+residual life of renewal theory. Where it is not next to nothing, pods are given up as rarely as the promise allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+
+from agentscaler.api.conditions import Reason
+from agentscaler.core.learn import work_within
+from agentscaler.core.memory import Memory
+from agentscaler.core.observation import SignalName
+from agentscaler.core.situation import Draft, Situation
+
+CUT_SHARE = 0.003
+"""Runs that scale-in may cut, of all: a third of what a promise of 99 % leaves."""
+SAVED_SECONDS = 3600.0
+"""What may be cut adds up for so long."""
+
+
+def cut_runs(s: Situation) -> float:
+    """Expected runs that are cut with one pod, the emptiest."""
+    if s.demand is None:
+        return 0.0
+    service = s.demand.service_seconds
+    outlive = max(1.0 - work_within(s.observation, service, s.target.grace_seconds) / service, 0.0)
+    mean = s.demand.busy_runs / s.serving_pods
+    return outlive * max(mean - sqrt(mean), mean / 2)
+
+
+def spare_running(s: Situation, d: Draft) -> Draft:
+    """No more pods go than the runs that may be cut allow."""
+    current, wanted = s.current.replicas, d.settings.replicas
+    each = cut_runs(s)
+    if wanted >= current or each <= 0:
+        return d
+    most = int(s.memory.cut_tokens / each)
+    why = f"about {each:.1f} runs would be cut with each pod: {s.target.grace_seconds:.0f} s of grace are short for them"
+    return d.replicas("spare-running", max(wanted, current - most), Reason.DRAINING, why)
+
+
+def remember_cuts(s: Situation, d: Draft, memory: Memory) -> Memory:
+    """Runs that may be cut come with those that end, and go with the pods that go."""
+    elapsed = min(max(s.now - s.memory.decided_at, 0.0), 60.0) if s.memory.decided_at else 0.0
+    rate, each = s.value(SignalName.REQUEST_RATE_60) or 0.0, cut_runs(s)
+    tokens = memory.cut_tokens + CUT_SHARE * rate * elapsed
+    tokens -= each * max(s.current.replicas - d.settings.replicas, 0)
+    # One pod may always go once its runs have been saved up for.
+    return replace(memory, cut_tokens=max(min(tokens, max(1.5 * each, CUT_SHARE * rate * SAVED_SECONDS)), 0.0))

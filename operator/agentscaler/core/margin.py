@@ -1,0 +1,72 @@
+"""How much is kept free above the forecast: it follows from how often runs were late.
+
+Square-root staffing (Halfin and Whitt 1981) says how the margin grows with the work; how many standard deviations it
+takes depends on how bursty the load is, which only the lateness itself tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentscaler.core.memory import Lateness, Learned
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.policy import Objectives
+
+HALF_LIFE_SECONDS = 6 * 3600.0
+PRIOR_SECONDS = 3600.0
+"""The begin counts as an hour in which as many were late as may be."""
+AIM = 0.9
+"""Share of the tolerated lateness that is aimed at."""
+NEUTRAL = 0.72
+"""Standard deviations of Poisson work kept free while as many are late as may be."""
+RESERVED = 1.2
+"""So many fewer where slots for half as many runs again stand open."""
+LOOSEN, TIGHTEN = 1.08, 0.065
+"""After one early loss a symmetric feedback would keep too much for the rest of the day: it tightens little."""
+LEAST, MOST = -1.4, 4.5
+
+
+def judge(lateness: Lateness, objectives: Objectives, observation: Observation, elapsed_seconds: float) -> Lateness:
+    """Take in one tick: how many runs began, and how many of them too late."""
+    rate, share = observation.value(SignalName.REQUEST_RATE_60), late_share(objectives, observation)
+    if rate is None or share is None or elapsed_seconds <= 0:
+        return lateness
+    step = min(elapsed_seconds, 60.0)
+    fade = 0.5 ** (step / HALF_LIFE_SECONDS)
+    return replace(
+        lateness,
+        runs=lateness.runs * fade + rate * step,
+        late=lateness.late * fade + share * rate * step,
+        seconds=lateness.seconds * fade + step,
+    )
+
+
+def late_share(objectives: Objectives, observation: Observation) -> float | None:
+    """Share of the runs of the window that waited longer than the objective allows, estimated from the quantile.
+
+    Below the objective next to none did. Above it, the tail beyond the quantile is taken for a power law.
+    """
+    wait = observation.value(SignalName.QUEUE_WAIT)
+    if objectives.queue_wait is None or wait is None:
+        return None
+    tail = 1.0 - objectives.queue_wait.quantile
+    ratio = wait / objectives.queue_wait.target_seconds
+    return min(tail * ratio**2, 0.5) if ratio > 1.0 else 0.0
+
+
+def deviations(learned: Learned, objectives: Objectives, *, reserve: float = 1.0) -> float:
+    """Standard deviations of Poisson work to keep free.
+
+    `reserve`: open worker slots over the busy level. What stands open for bursts need not be kept free twice.
+    """
+    neutral = NEUTRAL - RESERVED * min(max(reserve - 1.0, 0.0) / 0.5, 1.0)
+    if objectives.queue_wait is None:
+        return neutral
+    aim = AIM * (1.0 - objectives.queue_wait.quantile)
+    lateness = learned.lateness
+    prior = PRIOR_SECONDS * (lateness.runs / lateness.seconds) if lateness.seconds else 0.0
+    if lateness.runs + prior <= 0:
+        return neutral
+    share = (lateness.late + aim * prior) / (lateness.runs + prior)
+    off = (share - aim) / aim
+    return min(max(neutral + (TIGHTEN if off > 0 else LOOSEN) * off, LEAST), MOST)
