@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from agentscaler.cli import app, past
+from agentscaler.cli import app, backtested, past
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import NOW, STEP_SECONDS, Stage
@@ -121,6 +121,15 @@ def test_a_history_that_no_server_answers_at_once_is_read_in_parts(
         monkeypatch.setattr(past, "POINTS_IN_QUERY", points)
         assert backtest(cluster, server.url, "--since", "3h", "--json", file).exit_code == 0
     assert files[0].read_text() == files[1].read_text()
+
+
+def test_more_requests_than_memory_holds_are_refused_with_the_mend(
+    cluster: ControlPlane, server: Prometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtested, "MOST_REQUESTS", 5000)
+    result = backtest(cluster, server.url, "--since", "3h")
+    assert result.exit_code == 2
+    assert "--since that is 2.2 times shorter" in result.stderr
 
 
 def test_an_object_without_history_is_told_what_to_check(cluster: ControlPlane, server: Prometheus) -> None:

@@ -18,7 +18,7 @@ from agentscaler.core.policy import Mode, Policy
 from agentscaler.frameworks import choices
 from agentscaler.signals.request import SignalRequest, overrides_of
 from agentscaler.signals.servers import Server
-from agentscaler.simulate.backtest import History, Span, judged, laws, together, trace
+from agentscaler.simulate.backtest import History, Span, judged, laws, most_requests, together, trace
 from agentscaler.simulate.compare import Contestant, compare, product
 from agentscaler.simulate.hpa import Hpa
 from agentscaler.simulate.model import ServiceModel, Variant, Workers
@@ -27,6 +27,8 @@ from agentscaler.simulate.score import Row
 from agentscaler.simulate.steps import Steps, joined
 
 NO_LIMIT_BYTES: Final = 2**50
+MOST_REQUESTS: Final = 20_000_000
+"""In one piece: some 150 bytes each."""
 
 
 def run(
@@ -64,6 +66,12 @@ def run(
     spans = judged(history)
     if not spans:
         raise CliError(_nothing(history, when, of))
+    if (requests := most_requests(history, spans)) > MOST_REQUESTS:
+        raise CliError(
+            f"{requests / 1e6:.0f} million requests without a hole are too many to simulate one by one: take a --since "
+            f"that is {requests / MOST_REQUESTS:.1f} times shorter",
+            exit_code=2,
+        )
     variant, learned = _variant(of, history, where)
     rows, courses = _simulate(history, spans, contestants, variant, seeds, plots=report is not None)
     notes = [
