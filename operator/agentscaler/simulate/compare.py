@@ -104,8 +104,8 @@ def traces(found: Recording, *, seed: int, scale: float) -> Iterator[Trace]:
 
 def hindsight(
     trace: Trace, variant: Variant, seed: int, *, started: Callable[[str], None], advance: Callable[[], None]
-) -> Pair:
-    """The best fixed pair for one draw of a trace: some fifty runs.
+) -> Pair | None:
+    """The best fixed pair for one draw of a trace, if any keeps the gate: some fifty runs.
 
     Args:
         trace: What comes in.
