@@ -141,10 +141,11 @@ def scrape(s: State, t: float) -> None:
         worst = max(worst, held)
         cache = max(cache, s.pods[p, c.CACHE_MB])
         state = max(state, breaker_state(s, p, t))
-        if s.pod_ints[p, c.EXPORTED] == 1:
-            for n in range(c.POD_COUNTERS):
+        seen = s.pod_ints[p, c.EXPORTED] == 1
+        for n in range(c.POD_COUNTERS):
+            if seen:
                 s.totals[n] += s.counters[p, n] - s.exported[p, n]
-        s.exported[p, :] = s.counters[p, :]
+            s.exported[p, n] = s.counters[p, n]
         s.pod_ints[p, c.EXPORTED] = 1
         s.pod_ints[p, c.BUSY_BEFORE] = s.pod_ints[p, c.BUSY_SCRAPED]
         s.pod_ints[p, c.BUSY_SCRAPED] = runs
@@ -153,8 +154,10 @@ def scrape(s: State, t: float) -> None:
     row[8], row[9], row[10], row[11] = state, cache, s.ints[c.LIVE], serving_pods
     for n in range(c.N_GAUGES):
         row[c.N_GAUGES + n] = row[n] + (s.rows[before, c.N_GAUGES + n] if s.ints[c.SCRAPES] > 0 else 0.0)
-    row[c.POD_PART : c.QUEUE_PART] = s.totals
-    row[c.QUEUE_PART :] = s.queue_counters
+    for n in range(c.POD_COUNTERS):
+        row[c.POD_PART + n] = s.totals[n]
+    for n in range(c.QUEUE_COUNTERS):
+        row[c.QUEUE_PART + n] = s.queue_counters[n]
     s.ints[c.SCRAPES] += 1
     s.world[c.NEXT_SCRAPE] += s.constants[c.SCRAPE_EVERY]
 
@@ -164,7 +167,8 @@ def apply_settings(s: State, t: float) -> None:
     """What was ordered a delivery ago is in force."""
     s.world[c.SETTINGS_AT] = np.inf
     s.ints[c.WORKERS] = s.ints[c.NEW_WORKERS]
-    s.breaker[:] = s.new_breaker
+    for n in range(c.BREAKER_FIELDS):
+        s.breaker[n] = s.new_breaker[n]
     s.world[c.CACHE_LIMIT_MB] = s.world[c.NEW_CACHE_MB]
     for j in range(s.ints[c.LIVE]):
         p = s.live[j]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import isnan
+from time import perf_counter
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from agentscaler.core.policy import (
 from agentscaler.core.settings import Breaker
 from agentscaler.core.target import Pod, Target
 from agentscaler.simulate import state as c
-from agentscaler.simulate.model import MEGABYTE, Variant, Workers
+from agentscaler.simulate.model import MEGABYTE, RESILIENCE4J, Variant, Workers
 from agentscaler.simulate.scrape import View
 from agentscaler.simulate.world import Orders
 
@@ -86,6 +87,7 @@ class Agentscaler:
     policy: Policy | None = None
     """None: `product_policy` of the run's variant."""
     keep: bool = False
+    tune_breaker: bool = True
     name: str = "agentscaler"
     interval_seconds: float = 15.0
     scale_in: str = "idle"
@@ -100,11 +102,16 @@ class Agentscaler:
     )
     decisions: list[Decision] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    decide_seconds: float = 0.0
+    """Real time that `decide` took in all; no part of any result."""
+    decided: int = 0
 
     def begin(self, variant: Variant, replicas: int) -> None:
         """Start from the size that runs, which the stabilisation memory holds."""
         if self.policy is None:
             self.policy = product_policy(variant.workers)
+        if not self.tune_breaker:
+            self.policy = replace(self.policy, breaker=BreakerPolicy(mode=Mode.OFF))
         self.interval_seconds = float(self.policy.interval_seconds)
         self._target = Target(
             replicas=replicas,
@@ -123,12 +130,17 @@ class Agentscaler:
         """One tick of the operator."""
         assert self.policy is not None
         target = self._look(view)
-        decision = decide(self.policy, target, self._observe(view, now), self.memory, EPOCH + now)
+        observation = self._observe(view, now)
+        begun = perf_counter()
+        decision = decide(self.policy, target, observation, self.memory, EPOCH + now)
+        self.decide_seconds += perf_counter() - begun
+        self.decided += 1
         self.memory = decision.memory
         if self.keep:
             self.decisions.append(decision)
         settings = decision.settings
-        return Orders(settings.replicas, settings.workers, settings.cache.max_bytes, settings.breaker)
+        breaker = settings.breaker if settings.breaker != Breaker() else None
+        return Orders(settings.replicas, settings.workers, settings.cache.max_bytes, breaker)
 
     def _look(self, view: View) -> Target:
         """Pods are listed only while the target is changing."""
@@ -194,6 +206,11 @@ class Agentscaler:
             return IDLE
         seconds = (total - waits) / ended
         return Signal(seconds, Health.FRESH, at) if seconds > 0 else Signal(None, Health.INVALID)
+
+
+def fixed_breaker() -> Agentscaler:
+    """The product with resilience4j's defaults in place of its own breaker: what the breaker alone is worth."""
+    return Agentscaler(name="agentscaler-fixed-breaker", tune_breaker=False, breaker=RESILIENCE4J)
 
 
 def _distribution(view: View) -> tuple[tuple[float, float], ...]:

@@ -133,6 +133,7 @@ def _constants(variant: Variant) -> Floats:
     values[c.MEM_LIMIT] = variant.memory_limit_bytes / MEGABYTE
     values[c.CPU_LIMIT] = model.cpu_limit_cores
     values[c.LATE_AFTER], values[c.GIVE_UP_AFTER] = model.late_after_seconds, model.give_up_after_seconds
+    values[c.PEAK_SHARE] = model.peak_share
     values[c.GRACE] = model.grace_seconds
     values[c.SCRAPE_EVERY] = variant.scrape_seconds
     values[c.DELIVERY] = model.delivery_seconds
