@@ -89,6 +89,8 @@ class Agentscaler:
     keep: bool = False
     tune_breaker: bool = True
     name: str = "agentscaler"
+    epoch: float = EPOCH
+    """Unix seconds of the trace's start: schedules go by the clock."""
     interval_seconds: float = 15.0
     scale_in: str = "idle"
     breaker: Breaker = field(
@@ -120,7 +122,9 @@ class Agentscaler:
             cpu_limit_cores=variant.model.cpu_limit_cores,
         )
         self.memory = replace(
-            self.memory, learned=replace(Learned(), start_up_seen_at=EPOCH), needs=(Sample(EPOCH, float(replicas)),)
+            self.memory,
+            learned=replace(Learned(), start_up_seen_at=self.epoch),
+            needs=(Sample(self.epoch, float(replicas)),),
         )
         self._buckets: tuple[tuple[float, float], ...] = ()
         self._buckets_at = -BUCKETS_SECONDS
@@ -132,7 +136,7 @@ class Agentscaler:
         target = self._look(view)
         observation = self._observe(view, now)
         begun = perf_counter()
-        decision = decide(self.policy, target, observation, self.memory, EPOCH + now)
+        decision = decide(self.policy, target, observation, self.memory, self.epoch + now)
         self.decide_seconds += perf_counter() - begun
         self.decided += 1
         self.memory = decision.memory
@@ -151,8 +155,8 @@ class Agentscaler:
             pods = tuple(
                 replace(
                     pod,
-                    created_at=EPOCH + pod.created_at,
-                    ready_at=None if pod.ready_at is None else EPOCH + pod.ready_at,
+                    created_at=self.epoch + pod.created_at,
+                    ready_at=None if pod.ready_at is None else self.epoch + pod.ready_at,
                 )
                 for pod in view.pods
             )
@@ -160,7 +164,7 @@ class Agentscaler:
         return replace(self._target, replicas=view.replicas, ready_replicas=ready, pods=pods)
 
     def _observe(self, view: View, now: float) -> Observation:
-        at = EPOCH + view.observed_at
+        at = self.epoch + view.observed_at
         signals: dict[SignalName, Signal] = {}
 
         def fresh(name: SignalName, value: float | None) -> None:
@@ -179,20 +183,24 @@ class Agentscaler:
         signals[SignalName.SERVICE_TIME] = self._service(view, at)
         if now - self._buckets_at >= BUCKETS_SECONDS:
             self._buckets, self._buckets_at = _distribution(view), now
-        return Observation(EPOCH + now, signals, self._buckets)
+        return Observation(self.epoch + now, signals, self._buckets)
 
-    @staticmethod
-    def _errors(view: View, at: float) -> Signal:
-        ended = view.rate("completed", WINDOW_SECONDS)
+    def _errors(self, view: View, at: float) -> Signal:
+        assert self.policy is not None
+        window = self.policy.window_seconds
+        ended = view.rate("completed", window)
         if ended is None:
             return EMPTY
         if not ended:
             return IDLE
-        return Signal(min((view.rate("errors", WINDOW_SECONDS) or 0.0) / ended, 1.0), Health.FRESH, at)
+        return Signal(min((view.rate("errors", window) or 0.0) / ended, 1.0), Health.FRESH, at)
 
-    @staticmethod
-    def _quantile(view: View, at: float) -> Signal:
-        wait = view.quantile("queue_wait", 0.99, WINDOW_SECONDS)
+    def _quantile(self, view: View, at: float) -> Signal:
+        assert self.policy is not None
+        objective = self.policy.objectives.queue_wait
+        if objective is None:
+            return EMPTY
+        wait = view.quantile("queue_wait", objective.quantile, self.policy.window_seconds)
         if wait is None:
             return EMPTY
         return IDLE if isnan(wait) else Signal(wait, Health.FRESH, at)
