@@ -30,7 +30,8 @@ def clairvoyant_hours(workload: Workload, model: ServiceModel) -> float:
     """
     seconds = int(np.ceil(workload.duration_seconds))
     arrival, service = workload.requests["arrival"], workload.held_seconds(model)
-    load = in_service(arrival, service, seconds)
+    load = np.zeros(seconds)
+    in_service(arrival, service, load)
     most_late = int(LATE_SHARE * len(arrival))
     limits = (model.late_after_seconds, model.give_up_after_seconds)
     first = workload.first_replicas(model)
@@ -41,7 +42,7 @@ def clairvoyant_hours(workload: Workload, model: ServiceModel) -> float:
         def billed(factor: float, smooth: Floats = smooth) -> float:
             need = np.maximum(np.ceil(smooth * factor / model.workers - 1e-9), 1).astype(np.int64)
             ordered = _held(need)
-            pods = (_ready(ordered, first), ordered, model.workers)
+            pods = (_ready(ordered, first), ordered, np.zeros(seconds + 2, np.int64), model.workers)
             return pool_late(arrival, service, pods, limits, most_late)[1] / 3600
 
         low, high = LEAST_FACTOR, MOST_FACTOR
@@ -73,7 +74,9 @@ def static_replicas(workload: Workload, model: ServiceModel) -> int:
 
     def enough(pods: int) -> bool:
         same = np.full(seconds, pods, np.int64)
-        _, billed = pool_late(arrival, service, (same, same, model.workers), limits, most_late)
+        _, billed = pool_late(
+            arrival, service, (same, same, np.zeros(seconds + 2, np.int64), model.workers), limits, most_late
+        )
         return billed < inf
 
     low, high = 0, 1

@@ -10,7 +10,7 @@ from agentscaler.simulate.state import Floats, Ints
 
 @compiled
 def pool_late(
-    arrival: Floats, service: Floats, pods: tuple[Ints, Ints, int], limits: tuple[float, float], most_late: int
+    arrival: Floats, service: Floats, pods: tuple[Ints, Ints, Ints, int], limits: tuple[float, float], most_late: int
 ) -> tuple[int, float]:
     """Serve requests first come, first served, out of one pool.
 
@@ -19,7 +19,7 @@ def pool_late(
     Args:
         arrival: of the requests, sorted.
         service: how long each holds a worker.
-        pods: ready ones and billed ones in each second, and workers of each.
+        pods: ready ones and billed ones in each second, zeros to work with (two more), and workers of each.
         limits: seconds of waiting after which a request is late, and after which it gives up.
         most_late: where the count stops.
 
@@ -27,11 +27,10 @@ def pool_late(
         Late or timed-out requests, and pod-seconds billed. The count stops at `most_late`; the bill is infinite then.
     """
     late_after, give_up_after = limits
-    ready, ordered, workers = pods
+    ready, ordered, ends, workers = pods
     seconds = len(ready)
     n = len(arrival)
     longest = seconds + 1
-    ends = np.zeros(longest + 1, np.int64)
     first, nxt, running, late, billed = 0, 0, 0, 0, 0.0
     for t in range(seconds):
         running -= ends[t]
@@ -57,9 +56,9 @@ def pool_late(
 
 
 @compiled
-def in_service(arrival: Floats, service: Floats, seconds: int) -> Floats:
-    """Mean number of requests in service in each second, if all started when they came."""
-    load = np.zeros(seconds + 1)
+def in_service(arrival: Floats, service: Floats, load: Floats) -> None:
+    """Add to `load` the mean number of requests in service in each second, if all started when they came."""
+    seconds = len(load)
     for i in range(len(arrival)):
         begin, end = arrival[i], min(arrival[i] + service[i], float(seconds))
         a, b = int(begin), int(end)
@@ -73,4 +72,3 @@ def in_service(arrival: Floats, service: Floats, seconds: int) -> Floats:
             load[t] += 1.0
         if b < seconds:
             load[b] += end - b
-    return load[:seconds]
