@@ -16,7 +16,7 @@ LATE_SHARE = 0.01
 START_UP_SECONDS = 30
 STEPS = 14
 """Of the bisection: a factor to within a ten-thousandth."""
-LEAST_FACTOR, MOST_FACTOR = 0.5, 3.0
+LEAST_FACTOR, MOST_FACTOR, HIGHEST_FACTOR = 0.5, 3.0, 40.0
 
 
 def clairvoyant_hours(workload: Workload, model: ServiceModel) -> float:
@@ -46,7 +46,8 @@ def clairvoyant_hours(workload: Workload, model: ServiceModel) -> float:
             return pool_late(arrival, service, pods, limits, most_late)[1] / 3600
 
         low, high = LEAST_FACTOR, MOST_FACTOR
-        cost = billed(high)
+        while (cost := billed(high)) == inf and high < HIGHEST_FACTOR:
+            low, high = high, 2 * high
         if cost == inf:
             continue
         for _ in range(STEPS):

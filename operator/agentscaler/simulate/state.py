@@ -136,8 +136,9 @@ ROW: Final = QUEUE_PART + QUEUE_COUNTERS
     HEALTHY_REFUSALS,
     DONE_N,
     SENT_N,
+    LEAVING_RUNS,
     WORLD_INTS,
-) = range(25)
+) = range(26)
 
 # Constants of one run.
 (
