@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from agentscaler.cli import app, past
+from agentscaler.cli import app, backtested, past
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import NOW, STEP_SECONDS, Stage
@@ -113,6 +113,21 @@ def test_a_changed_manifest_is_judged_beside_the_one_in_force(
     assert rows["agentscaler"]["replica_hours"] < rows["nine.yaml"]["replica_hours"]
 
 
+def test_a_schedule_meets_the_history_at_its_own_time(
+    cluster: ControlPlane, server: Prometheus, tmp_path: Path
+) -> None:
+    begin, end = (datetime.fromtimestamp(NOW - ago, UTC).strftime("%H:%M") for ago in (25 * 60, 5 * 60))
+    spec = dict(cluster.get(f"{PATH.format(NAMESPACE)}/researcher")["spec"])
+    schedule = {"start": begin, "end": end, "timeZone": "UTC", "min": 25, "max": 25}
+    spec["tuning"] = {"replicas": {"min": 2, "max": 30, "schedules": [schedule]}}
+    changed, rows_file = tmp_path / "scheduled.yaml", tmp_path / "rows.json"
+    changed.write_text(yaml.safe_dump({"kind": "AgentDeployment", "metadata": {"name": "x"}, "spec": spec}))
+    result = backtest(cluster, server.url, "--since", "50m", "--with", changed, "--json", rows_file)
+    assert result.exit_code == 0, result.output
+    hours = {row["policy"]: row["replica_hours"] for row in json.loads(rows_file.read_text())}
+    assert hours["scheduled.yaml"] > hours["agentscaler"] + (25 - 9) * 20 / 60
+
+
 def test_a_history_that_no_server_answers_at_once_is_read_in_parts(
     cluster: ControlPlane, server: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +136,15 @@ def test_a_history_that_no_server_answers_at_once_is_read_in_parts(
         monkeypatch.setattr(past, "POINTS_IN_QUERY", points)
         assert backtest(cluster, server.url, "--since", "3h", "--json", file).exit_code == 0
     assert files[0].read_text() == files[1].read_text()
+
+
+def test_more_requests_than_memory_holds_are_refused_with_the_mend(
+    cluster: ControlPlane, server: Prometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtested, "MOST_REQUESTS", 5000)
+    result = backtest(cluster, server.url, "--since", "3h")
+    assert result.exit_code == 2
+    assert "--since that is 2.2 times shorter" in result.stderr
 
 
 def test_an_object_without_history_is_told_what_to_check(cluster: ControlPlane, server: Prometheus) -> None:

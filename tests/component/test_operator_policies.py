@@ -80,6 +80,9 @@ def test_a_schedule_sets_the_bounds_and_one_in_an_unknown_time_zone_is_named(ser
     timed.until_edited(tuning={"replicas": {"schedules": [{**EVERY_DAY, "name": "always", "min": 5}]}})
     timed.until_size(5)
     timed.until_condition("Stalled", "False")
+    # By the user's order pods go although nobody knows what they do.
+    timed.until_edited(tuning={"replicas": {"schedules": [{**EVERY_DAY, "name": "always", "max": 3}]}})
+    timed.until_size(3)
 
 
 def test_a_schedule_to_zero_stops_the_service_and_its_end_brings_it_back_at_once(services: Services) -> None:

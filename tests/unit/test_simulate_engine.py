@@ -15,7 +15,7 @@ from agentscaler.simulate.policies import Static
 from agentscaler.simulate.recording import Trace
 from agentscaler.simulate.run import play, prepare, simulate
 from agentscaler.simulate.workload import draw
-from agentscaler.simulate.world import Orders, World
+from agentscaler.simulate.world import Orders, TooManyPodsError, World
 from tests.simulated import workload, world
 
 ONE_SLOT = Variant().with_workers(1)
@@ -242,3 +242,41 @@ def test_memory_laws_have_the_measured_quantiles() -> None:
     assert max(model.peaks(uniform, MemoryLaw.TYPICAL)) <= 1000
     many = model.cores(np.random.default_rng(0).random(200_000))
     assert float(many.mean()) == pytest.approx(0.13, rel=0.02)
+
+
+def test_a_pod_of_unknown_load_does_not_go_first_as_if_it_were_idle() -> None:
+    w = world(workload([0.0, 0.0, 38.5, 39.0], [300.0, 14.0, 1.5, 300.0]), 2, ONE_SLOT, scale_in="idle")
+    w.advance(8.0)
+    w.order(Orders(3))
+    w.advance(41.0)
+    # The pod that came at 38 s took the last run and has not been scraped; of the two others one is known to be idle.
+    w.order(Orders(2))
+    assert fates(w) == [c.RUNNING, c.DONE, c.DONE, c.RUNNING]
+    assert w.state.ints[c.LIVE] == 2
+
+
+def test_live_statistics_leave_out_pods_that_leave() -> None:
+    w = world(workload([0.0, 0.0], [60.0, 60.0]), 2, ONE_SLOT, live=True)
+    w.advance(10.0)
+    w.order(Orders(1))
+    w.advance(12.5)
+    live = w.view().live
+    assert live is not None
+    assert list(live.concurrency[-3:]) == pytest.approx([2.0, 1.0, 1.0])
+
+
+def test_requests_of_a_pod_that_goes_keep_their_turn() -> None:
+    variant = replace(ONE_SLOT, queue=Queue.POD)
+    w = world(workload([0.0, 0.0, 1.0, 2.0, 3.0, 4.0], [30.0] * 6), 2, variant)
+    w.advance(10.0)
+    w.order(Orders(1))
+    w.advance(300.0)
+    waits = [float(wait) for wait in w.state.wait[2:]]
+    starts = [arrival + wait for arrival, wait in zip([1.0, 2.0, 3.0, 4.0], waits, strict=True)]
+    assert starts == sorted(starts)
+    assert sorted(fates(w)) == [c.DONE] * 4 + [c.TIMED_OUT] * 2
+
+
+def test_more_pods_than_there_is_room_for_are_refused() -> None:
+    with pytest.raises(TooManyPodsError, match="at most"):
+        world(workload([0.0], 1.0), 1).order(Orders(5000))

@@ -127,7 +127,8 @@ class AgentDeploymentSpec(Model):
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
     """Number of pods where tuning.replicas.mode is not Auto; with Auto a change restarts from that size once.
 
-    0 stops the service and its tuning.
+    0 stops the service and its tuning until somebody writes another number: no request waits for a pod, and no schedule
+    brings one back.
     """
     statefulness: Literal["none", "inMemory"] | None = None
     """What a pod takes along when it goes. inMemory: replicas never shrink by themselves; a person takes pods away, by

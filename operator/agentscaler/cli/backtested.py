@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -18,7 +18,7 @@ from agentscaler.core.policy import Mode, Policy
 from agentscaler.frameworks import choices
 from agentscaler.signals.request import SignalRequest, overrides_of
 from agentscaler.signals.servers import Server
-from agentscaler.simulate.backtest import History, Span, judged, laws, together, trace
+from agentscaler.simulate.backtest import History, Span, judged, laws, most_requests, together, trace
 from agentscaler.simulate.compare import Contestant, compare, product
 from agentscaler.simulate.hpa import Hpa
 from agentscaler.simulate.model import ServiceModel, Variant, Workers
@@ -27,6 +27,8 @@ from agentscaler.simulate.score import Row
 from agentscaler.simulate.steps import Steps, joined
 
 NO_LIMIT_BYTES: Final = 2**50
+MOST_REQUESTS: Final = 20_000_000
+"""In one piece: some 150 bytes each."""
 
 
 def run(
@@ -56,7 +58,7 @@ def run(
         CliError: Something cannot be read, or nothing is known.
     """
     writable(json_file, report)
-    contestants = _contestants(of, changed)
+    policies = _policies(of, changed)
     archive, when = Archive(where, _request(of)), period(where, end, seconds)
     with bar(archive.parts(when)) as shown:
         shown.tell("history")
@@ -64,11 +66,18 @@ def run(
     spans = judged(history)
     if not spans:
         raise CliError(_nothing(history, when, of))
+    if (requests := most_requests(history, spans)) > MOST_REQUESTS:
+        raise CliError(
+            f"{requests / 1e6:.0f} million requests without a hole are too many to simulate one by one: take a --since "
+            f"that is {requests / MOST_REQUESTS:.1f} times shorter",
+            exit_code=2,
+        )
     variant, learned = _variant(of, history, where)
-    rows, courses = _simulate(history, spans, contestants, variant, seeds, plots=report is not None)
+    rows, courses = _simulate(of, history, spans, policies, variant=variant, seeds=seeds, plots=report is not None)
     notes = [
         *_notes(history, spans, when, seeds),
         *_as_it_was(of, history),
+        *_left_out(policies),
         *learned,
         *(f"Prometheus says: {each}." for each in archive.remarks),
     ]
@@ -83,15 +92,23 @@ def run(
         write_report(report, Report(f"Backtest of {of.label}", rows, courses, notes))
 
 
-def _contestants(of: Service, changed: Path | None) -> list[Contestant]:
-    bounds = of.policy.replicas
-    found = [
-        product("agentscaler", _driving(of.policy)),
-        Contestant("hpa-inflight", lambda _: Hpa(minimum=max(bounds.min, 1), maximum=bounds.max)),
-    ]
+def _policies(of: Service, changed: Path | None) -> dict[str, Policy | None]:
+    """What is compared, by name; None stands for the HPA."""
+    found: dict[str, Policy | None] = {"agentscaler": _driving(of.policy), "hpa-inflight": None}
     if changed is not None:
-        found.append(product(changed.name, _driving(policy_of(read_manifest(changed, of.name)))))
+        found[changed.name] = _driving(policy_of(read_manifest(changed, of.name)))
     return found
+
+
+def _contestants(of: Service, policies: Mapping[str, Policy | None], started_at: float) -> list[Contestant]:
+    """All of them for a load that begins at that time."""
+    low, high = max(of.policy.replicas.min, 1), of.policy.replicas.max
+    return [
+        Contestant(name, lambda _: Hpa(minimum=low, maximum=high))
+        if policy is None
+        else product(name, policy, started_at)
+        for name, policy in policies.items()
+    ]
 
 
 def _driving(policy: Policy) -> Policy:
@@ -146,23 +163,25 @@ def _variant(of: Service, history: History, where: Server) -> tuple[Variant, lis
 
 
 def _simulate(
+    of: Service,
     history: History,
     spans: Sequence[Span],
-    contestants: Sequence[Contestant],
+    policies: Mapping[str, Policy | None],
+    *,
     variant: Variant,
     seeds: int,
-    *,
     plots: bool,
 ) -> tuple[list[dict[str, Any]], list[Course]]:
     step = history.step_seconds
     rows: list[dict[str, Any]] = []
     courses: list[Course] = []
-    with bar(seeds * len(spans) * len(contestants)) as shown:
+    with bar(seeds * len(spans) * len(policies)) as shown:
         for seed in range(seeds):
-            found: dict[str, list[Row]] = {each.name: [] for each in contestants}
-            pieces: dict[str, list[tuple[float, Steps]]] = {each.name: [] for each in contestants}
+            found: dict[str, list[Row]] = {name: [] for name in policies}
+            pieces: dict[str, list[tuple[float, Steps]]] = {name: [] for name in policies}
             for span in spans:
                 load = trace(history, span, seed)
+                contestants = _contestants(of, policies, history.started_at + span.first * step)
                 for done in compare(
                     load, contestants, variant, seed, with_steps=plots and seed == 0, started=shown.tell
                 ):
@@ -218,6 +237,12 @@ def _as_it_was(of: Service, history: History) -> list[str]:
     late = history.waited_longer_percent(target)
     waited = "how long runs waited is not known" if late is None else f"{late:.2f} % of runs waited over {target:g} s"
     return [f"As it was: {history.replica_hours:.1f} replica-hours in the known time, and {waited}."]
+
+
+def _left_out(policies: Mapping[str, Policy | None]) -> list[str]:
+    if any(policy is not None and policy.replicas.external_target is not None for policy in policies.values()):
+        return ["External demand is not in this history: what it asked for is left out."]
+    return []
 
 
 def _nothing(history: History, when: Period, of: Service) -> str:

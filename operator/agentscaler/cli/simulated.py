@@ -10,7 +10,7 @@ from typing import Any, Final
 from agentscaler.cli.cluster import CliError
 from agentscaler.cli.compared import Bar, bar, contestants, screen, table, writable, write_report, write_rows
 from agentscaler.simulate.compare import Contestant, compare, hindsight, recording, traces
-from agentscaler.simulate.hindsight import LIMITS, Pair
+from agentscaler.simulate.hindsight import GATE_PERCENT, LIMITS, Pair
 from agentscaler.simulate.model import MemoryLaw, StartUp, Variant, Workers
 from agentscaler.simulate.recording import Recording, Trace
 from agentscaler.simulate.report import Course, Report
@@ -60,7 +60,7 @@ def run(
     rows: list[dict[str, Any]] = []
     courses: list[Course] = []
     loads = sum(len(each.names) for each in recordings)
-    found_pairs: dict[str, Pair] = {}
+    found_pairs: dict[str, Pair | None] = {}
     with bar(loads * (seeds * len(chosen) + (len(LIMITS) if pairs else 0))) as shown:
         try:
             for found in recordings:
@@ -77,7 +77,11 @@ def run(
                         courses += [course] if plots else []
         except TraceError as error:
             raise CliError(str(error), exit_code=2) from error
-    screen(json_file).print(table(rows))
+    people = screen(json_file)
+    people.print(table(rows))
+    for name, pair in found_pairs.items():
+        what = f"{pair.level} busy of {pair.limit} workers" if pair else f"none keeps {GATE_PERCENT:g} % of violations"
+        people.print(f"Best fixed pair on {name}: {what}.")
     if json_file is not None:
         write_rows(json_file, rows)
     if report is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -32,8 +32,10 @@ class Window:
 
 
 @lru_cache(maxsize=64)
-def zone(name: str) -> ZoneInfo | None:
-    """The time zone of that name; None when there is none."""
+def zone(name: str) -> tzinfo | None:
+    """The time zone of that name; None when there is none. UTC needs no database of time zones."""
+    if name == "UTC":
+        return UTC
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):
@@ -53,13 +55,13 @@ def is_active(schedule: Schedule, now: float) -> bool:
     return any(_holds(schedule, where, day, end + DAY_MINUTES, now) for day in (today, today - timedelta(days=1)))
 
 
-def _holds(schedule: Schedule, where: ZoneInfo, day: date, end: int, now: float) -> bool:
+def _holds(schedule: Schedule, where: tzinfo, day: date, end: int, now: float) -> bool:
     if day.weekday() not in schedule.days:
         return False
     return _instant(day, schedule.start_minute, where) <= now < _instant(day, end, where)
 
 
-def _instant(day: date, minute: int, where: ZoneInfo) -> float:
+def _instant(day: date, minute: int, where: tzinfo) -> float:
     """Unix seconds of a time of day. Adding to an aware time moves the clock on the wall, whatever its offset."""
     return (datetime(day.year, day.month, day.day, tzinfo=where) + timedelta(minutes=minute)).timestamp()
 

@@ -139,6 +139,12 @@ def judged(history: History) -> list[Span]:
     ]
 
 
+def most_requests(history: History, found: Sequence[Span]) -> float:
+    """About how many requests the largest of these spans has."""
+    step = history.step_seconds
+    return max((float(history.completed[each.first : each.last].sum()) * step for each in found), default=0.0)
+
+
 def trace(history: History, span: Span, seed: int) -> Trace:
     """The requests of one known span, as this seed draws their moments and durations.
 

@@ -13,35 +13,41 @@ from agentscaler.simulate.workload import Workload
 
 WINDOWS_SECONDS = (15, 30, 60, 120, 300)
 LATE_SHARE = 0.01
+START_UP_SECONDS = 30
 STEPS = 14
 """Of the bisection: a factor to within a ten-thousandth."""
-LEAST_FACTOR, MOST_FACTOR = 0.5, 3.0
+LEAST_FACTOR, MOST_FACTOR, HIGHEST_FACTOR = 0.5, 3.0, 40.0
 
 
 def clairvoyant_hours(workload: Workload, model: ServiceModel) -> float:
     """Replica-hours of the cheapest schedule found with perfect knowledge that is late for at most 1 %.
 
     The number of requests that would be in service with unlimited capacity, averaged over 15 to 300 s, times a factor,
-    in whole pods of `model.workers`, at its maximum over the next start-up (30 s), is served by a pool; the factor is
-    found by bisection, and the best window counts. A pool repacks its work as it shrinks, which pods cannot: the true
-    optimum of pods that drain is dearer. Memory, CPU and failures are left out.
+    in whole pods of `model.workers`, is ordered a start-up (30 s) before it is needed and served by a pool; the factor
+    is found by bisection, and the best window counts. It starts with the pods that every policy starts with. A pool
+    repacks its work as it shrinks, which pods cannot: the true optimum of pods that drain is dearer. Memory, CPU and
+    failures are left out.
     """
     seconds = int(np.ceil(workload.duration_seconds))
     arrival, service = workload.requests["arrival"], workload.held_seconds(model)
-    load = in_service(arrival, service, seconds)
+    load = np.zeros(seconds)
+    in_service(arrival, service, load)
     most_late = int(LATE_SHARE * len(arrival))
     limits = (model.late_after_seconds, model.give_up_after_seconds)
+    first = workload.first_replicas(model)
     best = inf
     for window in WINDOWS_SECONDS:
         smooth = _centred_mean(load, window)
 
         def billed(factor: float, smooth: Floats = smooth) -> float:
-            pods = _held(np.maximum(np.ceil(smooth * factor / model.workers - 1e-9), 1).astype(np.int64), 30)
-            _, slots = pool_late(arrival, service, pods * model.workers, limits, most_late)
-            return slots / model.workers / 3600
+            need = np.maximum(np.ceil(smooth * factor / model.workers - 1e-9), 1).astype(np.int64)
+            ordered = _held(need)
+            pods = (_ready(ordered, first), ordered, np.zeros(seconds + 2, np.int64), model.workers)
+            return pool_late(arrival, service, pods, limits, most_late)[1] / 3600
 
         low, high = LEAST_FACTOR, MOST_FACTOR
-        cost = billed(high)
+        while (cost := billed(high)) == inf and high < HIGHEST_FACTOR:
+            low, high = high, 2 * high
         if cost == inf:
             continue
         for _ in range(STEPS):
@@ -68,8 +74,10 @@ def static_replicas(workload: Workload, model: ServiceModel) -> int:
     limits = (model.late_after_seconds, model.give_up_after_seconds)
 
     def enough(pods: int) -> bool:
-        slots = np.full(seconds, pods * model.workers, np.int64)
-        _, billed = pool_late(arrival, service, slots, limits, most_late)
+        same = np.full(seconds, pods, np.int64)
+        _, billed = pool_late(
+            arrival, service, (same, same, np.zeros(seconds + 2, np.int64), model.workers), limits, most_late
+        )
         return billed < inf
 
     low, high = 0, 1
@@ -88,8 +96,15 @@ def _centred_mean(load: Floats, window: int) -> Floats:
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
-def _held(pods: Ints, ahead: int) -> Ints:
-    """The maximum over the next seconds: pods are ordered a start-up before they are needed, and billed from then."""
-    padded = np.concatenate([pods, np.full(ahead, pods[-1])])
-    held: Ints = np.lib.stride_tricks.sliding_window_view(padded, ahead + 1).max(axis=1)
+def _held(need: Ints) -> Ints:
+    """Pods billed: the maximum over the next start-up."""
+    padded = np.concatenate([need, np.full(START_UP_SECONDS, need[-1])])
+    held: Ints = np.lib.stride_tricks.sliding_window_view(padded, START_UP_SECONDS + 1).max(axis=1)
     return held
+
+
+def _ready(ordered: Ints, first: int) -> Ints:
+    """Pods that have been there for a start-up."""
+    padded = np.concatenate([np.full(START_UP_SECONDS, first), ordered])
+    ready: Ints = np.lib.stride_tricks.sliding_window_view(padded, START_UP_SECONDS + 1).min(axis=1)
+    return ready

@@ -13,7 +13,7 @@ from agentscaler.simulate.hindsight import Pair, best_pair
 from agentscaler.simulate.hpa import Hpa
 from agentscaler.simulate.model import Variant
 from agentscaler.simulate.policies import Policy, Static
-from agentscaler.simulate.product import Agentscaler
+from agentscaler.simulate.product import EPOCH, Agentscaler
 from agentscaler.simulate.recording import Recording, Trace
 from agentscaler.simulate.run import Case, Timeline, play, prepare, simulate
 from agentscaler.simulate.score import Row, score
@@ -77,9 +77,13 @@ def contestant(text: str) -> Contestant:
     return Contestant(text, lambda _: policies.make(kind, **parameters))
 
 
-def product(name: str, manifest: core.Policy) -> Contestant:
-    """The product under a user's own policy."""
-    return Contestant(name, lambda _: Agentscaler(policy=manifest))
+def product(name: str, manifest: core.Policy, epoch: float = EPOCH) -> Contestant:
+    """The product under a user's own policy; `epoch` is the Unix time at which the trace starts.
+
+    No trace knows of external demand. It would be unknown all the time, and no replica ever be taken away.
+    """
+    known = replace(manifest, replicas=replace(manifest.replicas, external_target=None))
+    return Contestant(name, lambda _: Agentscaler(policy=known, epoch=epoch))
 
 
 def usual() -> list[Contestant]:
@@ -104,8 +108,8 @@ def traces(found: Recording, *, seed: int, scale: float) -> Iterator[Trace]:
 
 def hindsight(
     trace: Trace, variant: Variant, seed: int, *, started: Callable[[str], None], advance: Callable[[], None]
-) -> Pair:
-    """The best fixed pair for one draw of a trace: some fifty runs.
+) -> Pair | None:
+    """The best fixed pair for one draw of a trace, if any keeps the gate: some fifty runs.
 
     Args:
         trace: What comes in.

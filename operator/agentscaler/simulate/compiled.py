@@ -17,6 +17,8 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+
 _CACHED = (
     "compiled.py",
     "state.py",
@@ -42,5 +44,9 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
 
 
 def compiled(function: F) -> F:
-    """The function as machine code; compiled at its first call and kept for later processes."""
-    return cast("F", numba.njit(cache=True, nogil=True)(function))
+    """The function as machine code; compiled at its first call and kept for later processes.
+
+    Without numba's counting of references: no array is made in here, and counting took nine tenths of the time. (So
+    arrays are copied element by element: a slice assignment would want room for a copy.)
+    """
+    return cast("F", numba.njit(**_OPTIONS)(function))

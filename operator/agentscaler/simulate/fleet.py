@@ -48,6 +48,7 @@ def resize(s: State, wanted: int, mode: int) -> None:
             remove_pod(s, victim, t)
         else:
             s.pod_ints[victim, c.STATUS] = c.DRAINING
+            s.ints[c.LEAVING_RUNS] += s.pod_ints[victim, c.BUSY]
             s.pods[victim, c.DEADLINE] = t + s.constants[c.GRACE]
             s.ints[c.VERSION] += 1
         reroute(s, victim, t)

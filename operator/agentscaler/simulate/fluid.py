@@ -10,28 +10,27 @@ from agentscaler.simulate.state import Floats, Ints
 
 @compiled
 def pool_late(
-    arrival: Floats, service: Floats, slots: Ints, limits: tuple[float, float], most_late: int
+    arrival: Floats, service: Floats, pods: tuple[Ints, Ints, Ints, int], limits: tuple[float, float], most_late: int
 ) -> tuple[int, float]:
-    """Serve requests first come, first served, with `slots[t]` workers in second t.
+    """Serve requests first come, first served, out of one pool.
 
-    Fewer slots interrupt nothing: what runs goes on and is billed until it ends.
+    Fewer pods interrupt nothing: what runs goes on, and whole pods for it are billed until it ends.
 
     Args:
         arrival: of the requests, sorted.
         service: how long each holds a worker.
-        slots: workers in each second.
+        pods: ready ones and billed ones in each second, zeros to work with (two more), and workers of each.
         limits: seconds of waiting after which a request is late, and after which it gives up.
         most_late: where the count stops.
 
     Returns:
-        Late or timed-out requests, and the seconds of slots billed (the larger of slots and running work in each
-        second). The count stops at `most_late`, and the bill is infinite then.
+        Late or timed-out requests, and pod-seconds billed. The count stops at `most_late`; the bill is infinite then.
     """
     late_after, give_up_after = limits
-    seconds = len(slots)
+    ready, ordered, ends, workers = pods
+    seconds = len(ready)
     n = len(arrival)
     longest = seconds + 1
-    ends = np.zeros(longest + 1, np.int64)
     first, nxt, running, late, billed = 0, 0, 0, 0, 0.0
     for t in range(seconds):
         running -= ends[t]
@@ -40,7 +39,7 @@ def pool_late(
         while first < nxt and t + 1 - arrival[first] > give_up_after:
             first += 1
             late += 1
-        free = slots[t] - running
+        free = ready[t] * workers - running
         while free > 0 and first < nxt:
             # Started as soon as a slot is free in this second.
             wait = max(0.0, t - arrival[first])
@@ -50,16 +49,16 @@ def pool_late(
             first += 1
             running += 1
             free -= 1
-        billed += max(slots[t], running)
+        billed += max(ordered[t], -(-running // workers))
         if late > most_late:
             return late, np.inf
     return late + (nxt - first), billed
 
 
 @compiled
-def in_service(arrival: Floats, service: Floats, seconds: int) -> Floats:
-    """Mean number of requests in service in each second, if all started when they came."""
-    load = np.zeros(seconds + 1)
+def in_service(arrival: Floats, service: Floats, load: Floats) -> None:
+    """Add to `load` the mean number of requests in service in each second, if all started when they came."""
+    seconds = len(load)
     for i in range(len(arrival)):
         begin, end = arrival[i], min(arrival[i] + service[i], float(seconds))
         a, b = int(begin), int(end)
@@ -73,4 +72,3 @@ def in_service(arrival: Floats, service: Floats, seconds: int) -> Floats:
             load[t] += 1.0
         if b < seconds:
             load[b] += end - b
-    return load[:seconds]

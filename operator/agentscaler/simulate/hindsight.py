@@ -26,8 +26,8 @@ class Pair:
         return self.level / self.limit
 
 
-def best_pair(run: Callable[[Pair], Row], limits: tuple[int, ...] = LIMITS) -> Pair:
-    """The cheapest pair within the gate; where none is, the one with the fewest violations.
+def best_pair(run: Callable[[Pair], Row], limits: tuple[int, ...] = LIMITS) -> Pair | None:
+    """The cheapest pair that keeps the gate; None where there is none: a cheaper one that breaks it is no measure.
 
     For each limit the busiest level within the gate is found by bisection: more work in a pod costs less and breaks
     more.
@@ -37,7 +37,8 @@ def best_pair(run: Callable[[Pair], Row], limits: tuple[int, ...] = LIMITS) -> P
         limits: that are tried.
     """
     tried = [found for limit in limits for found in _levels(run, limit)]
-    return min(tried, key=lambda found: _rank(found[1]))[0]
+    kept = [(row.replica_hours, number) for number, (_, row) in enumerate(tried) if _keeps(row)]
+    return tried[min(kept)[1]][0] if kept else None
 
 
 def _levels(run: Callable[[Pair], Row], limit: int) -> list[tuple[Pair, Row]]:
@@ -46,13 +47,12 @@ def _levels(run: Callable[[Pair], Row], limit: int) -> list[tuple[Pair, Row]]:
         pair = Pair(limit, (low + high) // 2)
         row = run(pair)
         tried.append((pair, row))
-        if row.violation_percent <= GATE_PERCENT:
+        if _keeps(row):
             low = pair.level
         else:
             high = pair.level
     return tried
 
 
-def _rank(row: Row) -> tuple[float, float]:
-    over = row.violation_percent if row.violation_percent > GATE_PERCENT else 0.0
-    return over, row.replica_hours
+def _keeps(row: Row) -> bool:
+    return row.violation_percent <= GATE_PERCENT

@@ -7,7 +7,7 @@ import numpy as np
 from agentscaler.simulate import state as c
 from agentscaler.simulate.breaker import admits, breaker_state
 from agentscaler.simulate.compiled import compiled
-from agentscaler.simulate.lifecycle import conclude, pass_time
+from agentscaler.simulate.lifecycle import conclude, die_of_memory, over_limit, pass_time
 from agentscaler.simulate.pods import note_wait, outage_share, pod_event, start_run
 from agentscaler.simulate.state import State
 
@@ -35,13 +35,22 @@ def pick(s: State, t: float, queued: bool) -> int:
 
 @compiled
 def push(s: State, q: int, r: int) -> None:
-    """Put a request at the end of a queue."""
-    s.behind[r] = -1
-    if s.queue_length[q] == 0:
+    """Put a request into a queue, before those that came later (they are there where a pod's queue was dissolved)."""
+    before, after = -1, -1
+    if s.queue_length[q] > 0:
+        if s.arrival[s.queue_tail[q]] <= s.arrival[r]:
+            before = s.queue_tail[q]
+        else:
+            after = s.queue_head[q]
+            while s.arrival[after] <= s.arrival[r]:
+                before, after = after, s.behind[after]
+    s.behind[r] = after
+    if before < 0:
         s.queue_head[q] = r
     else:
-        s.behind[s.queue_tail[q]] = r
-    s.queue_tail[q] = r
+        s.behind[before] = r
+    if after < 0:
+        s.queue_tail[q] = r
     s.queue_length[q] += 1
     s.ints[c.QUEUED_N] += 1
 
@@ -141,10 +150,11 @@ def scrape(s: State, t: float) -> None:
         worst = max(worst, held)
         cache = max(cache, s.pods[p, c.CACHE_MB])
         state = max(state, breaker_state(s, p, t))
-        if s.pod_ints[p, c.EXPORTED] == 1:
-            for n in range(c.POD_COUNTERS):
+        seen = s.pod_ints[p, c.EXPORTED] == 1
+        for n in range(c.POD_COUNTERS):
+            if seen:
                 s.totals[n] += s.counters[p, n] - s.exported[p, n]
-        s.exported[p, :] = s.counters[p, :]
+            s.exported[p, n] = s.counters[p, n]
         s.pod_ints[p, c.EXPORTED] = 1
         s.pod_ints[p, c.BUSY_BEFORE] = s.pod_ints[p, c.BUSY_SCRAPED]
         s.pod_ints[p, c.BUSY_SCRAPED] = runs
@@ -153,8 +163,10 @@ def scrape(s: State, t: float) -> None:
     row[8], row[9], row[10], row[11] = state, cache, s.ints[c.LIVE], serving_pods
     for n in range(c.N_GAUGES):
         row[c.N_GAUGES + n] = row[n] + (s.rows[before, c.N_GAUGES + n] if s.ints[c.SCRAPES] > 0 else 0.0)
-    row[c.POD_PART : c.QUEUE_PART] = s.totals
-    row[c.QUEUE_PART :] = s.queue_counters
+    for n in range(c.POD_COUNTERS):
+        row[c.POD_PART + n] = s.totals[n]
+    for n in range(c.QUEUE_COUNTERS):
+        row[c.QUEUE_PART + n] = s.queue_counters[n]
     s.ints[c.SCRAPES] += 1
     s.world[c.NEXT_SCRAPE] += s.constants[c.SCRAPE_EVERY]
 
@@ -164,12 +176,15 @@ def apply_settings(s: State, t: float) -> None:
     """What was ordered a delivery ago is in force."""
     s.world[c.SETTINGS_AT] = np.inf
     s.ints[c.WORKERS] = s.ints[c.NEW_WORKERS]
-    s.breaker[:] = s.new_breaker
+    for n in range(c.BREAKER_FIELDS):
+        s.breaker[n] = s.new_breaker[n]
     s.world[c.CACHE_LIMIT_MB] = s.world[c.NEW_CACHE_MB]
-    for j in range(s.ints[c.LIVE]):
+    for j in range(s.ints[c.LIVE] - 1, -1, -1):
         p = s.live[j]
         if s.pod_ints[p, c.STATUS] != c.STARTING:
             s.pods[p, c.CACHE_MB] = s.world[c.CACHE_LIMIT_MB]
+            if over_limit(s, p):
+                die_of_memory(s, p, t)
             serve_own(s, p, t)
     serve(s, t)
 
@@ -236,6 +251,12 @@ def _by_the_clock(s: State, t: float) -> None:
 
 
 @compiled
+def _in_system(s: State) -> int:
+    """Requests that proxies of ready pods and the activator know of: not those in pods that leave."""
+    return int(s.ints[c.RUNNING_N] - s.ints[c.LEAVING_RUNS] + s.ints[c.QUEUED_N])
+
+
+@compiled
 def advance(s: State, until: float) -> None:
     """Let the world run until that time."""
     while True:
@@ -246,7 +267,7 @@ def advance(s: State, until: float) -> None:
         arrival_at = s.arrival[request] if request < len(s.arrival) else np.inf
         t = min(pod_at, queue_at, clock_at, arrival_at)
         now = min(t, until)
-        s.world[c.INTEGRAL] += (now - s.world[c.NOW]) * (s.ints[c.RUNNING_N] + s.ints[c.QUEUED_N])
+        s.world[c.INTEGRAL] += (now - s.world[c.NOW]) * _in_system(s)
         s.world[c.NOW] = now
         if t > until:
             return

@@ -9,6 +9,9 @@ from agentscaler.simulate.breaker import reset_breaker
 from agentscaler.simulate.compiled import compiled
 from agentscaler.simulate.state import State
 
+UNKNOWN = c.MOST_WORKERS + 1
+"""Runs in a pod that no scrape tells yet: it does not rank as idle."""
+
 
 @compiled
 def conclude(s: State, r: int, fate: int) -> None:
@@ -69,6 +72,8 @@ def free_slot(s: State, p: int, k: int) -> None:
         s.slot_mem[p, k] = s.slot_mem[p, last]
     s.pod_ints[p, c.BUSY] = last
     s.ints[c.RUNNING_N] -= 1
+    if s.pod_ints[p, c.STATUS] == c.DRAINING:
+        s.ints[c.LEAVING_RUNS] -= 1
     if last == 0:
         s.pods[p, c.MEM], s.pods[p, c.CPU] = s.constants[c.MEM_BASE], 0.0
 
@@ -102,6 +107,8 @@ def remove_pod(s: State, p: int, t: float) -> None:
 def _begin(s: State, p: int, t: float) -> None:
     s.pod_ints[p, c.STATUS] = c.STARTING
     s.pod_ints[p, c.BUSY] = 0
+    s.pod_ints[p, c.BUSY_SCRAPED] = UNKNOWN
+    s.pod_ints[p, c.BUSY_BEFORE] = UNKNOWN
     s.pods[p, c.READY_AT] = t + s.start_up[s.ints[c.STARTS] % len(s.start_up)]
     s.ints[c.STARTS] += 1
     s.pods[p, c.NEXT] = s.pods[p, c.READY_AT]

@@ -58,6 +58,29 @@ def call_outcome(s: State, r: int, t: float) -> int:
 
 
 @compiled
+def _set_times(s: State, p: int, k: int) -> None:
+    """When the events of a new run are due, on its pod's clock."""
+    times, constants, now = s.slot_times[p, k], s.constants, s.pods[p, c.CLOCK]
+    r, outcome = s.slot_ints[p, k, c.REQUEST], s.slot_ints[p, k, c.OUTCOME]
+    if outcome == c.OK:
+        service, share = s.service[r], s.peak_start[r]
+        times[c.REPLY] = now + s.reply[r]
+        times[c.PEAK_ON] = now + share * service
+        times[c.PEAK_OFF] = now + (share + constants[c.PEAK_SHARE]) * service
+        times[c.END] = now + service
+        return
+    after = constants[c.ERROR_AFTER]
+    if outcome == c.HANGS:
+        after = constants[c.HANG_AFTER]
+    elif outcome == c.THROTTLED:
+        after = constants[c.THROTTLED_AFTER]
+    times[c.REPLY] = now + after
+    times[c.PEAK_ON] = np.inf
+    times[c.PEAK_OFF] = np.inf
+    times[c.END] = now + after
+
+
+@compiled
 def start_run(s: State, p: int, r: int, t: float) -> None:
     """Request `r` gets a worker of pod `p`."""
     pass_time(s, p, t)
@@ -81,22 +104,7 @@ def start_run(s: State, p: int, r: int, t: float) -> None:
     s.slot_ints[p, k, c.REQUEST] = r
     s.slot_ints[p, k, c.OUTCOME] = outcome
     s.slot_ints[p, k, c.TRIAL] = trial
-    now = s.pods[p, c.CLOCK]
-    if outcome == c.OK:
-        s.slot_times[p, k, c.REPLY] = now + s.reply[r]
-        s.slot_times[p, k, c.PEAK_ON] = now + s.peak_start[r] * s.service[r]
-        s.slot_times[p, k, c.PEAK_OFF] = now + (s.peak_start[r] + 0.1) * s.service[r]
-        s.slot_times[p, k, c.END] = now + s.service[r]
-    else:
-        after = s.constants[c.ERROR_AFTER]
-        if outcome == c.HANGS:
-            after = s.constants[c.HANG_AFTER]
-        elif outcome == c.THROTTLED:
-            after = s.constants[c.THROTTLED_AFTER]
-        s.slot_times[p, k, c.REPLY] = now + after
-        s.slot_times[p, k, c.PEAK_ON] = np.inf
-        s.slot_times[p, k, c.PEAK_OFF] = np.inf
-        s.slot_times[p, k, c.END] = now + after
+    _set_times(s, p, k)
     s.slot_mem[p, k] = s.constants[c.MEM_RUN]
     s.pods[p, c.MEM] += s.constants[c.MEM_RUN]
     s.pods[p, c.CPU] += s.cores[r]

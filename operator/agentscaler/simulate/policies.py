@@ -11,7 +11,7 @@ from agentscaler.simulate.hpa import hpa_cpu, hpa_inflight
 from agentscaler.simulate.keda import keda
 from agentscaler.simulate.kpa import kpa
 from agentscaler.simulate.model import RESILIENCE4J, Variant
-from agentscaler.simulate.product import Agentscaler
+from agentscaler.simulate.product import Agentscaler, fixed_breaker
 from agentscaler.simulate.scrape import View
 from agentscaler.simulate.world import Orders
 
@@ -88,6 +88,7 @@ def names() -> tuple[str, ...]:
 
 register("static", Static)
 register("agentscaler", Agentscaler)
+register("agentscaler-fixed-breaker", fixed_breaker)
 register("hpa-cpu", hpa_cpu)
 register("hpa-inflight", hpa_inflight)
 register("keda", keda)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import isnan
+from time import perf_counter
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from agentscaler.core.policy import (
 from agentscaler.core.settings import Breaker
 from agentscaler.core.target import Pod, Target
 from agentscaler.simulate import state as c
-from agentscaler.simulate.model import MEGABYTE, Variant, Workers
+from agentscaler.simulate.model import MEGABYTE, RESILIENCE4J, Variant, Workers
 from agentscaler.simulate.scrape import View
 from agentscaler.simulate.world import Orders
 
@@ -86,7 +87,10 @@ class Agentscaler:
     policy: Policy | None = None
     """None: `product_policy` of the run's variant."""
     keep: bool = False
+    tune_breaker: bool = True
     name: str = "agentscaler"
+    epoch: float = EPOCH
+    """Unix seconds of the trace's start: schedules go by the clock."""
     interval_seconds: float = 15.0
     scale_in: str = "idle"
     breaker: Breaker = field(
@@ -100,11 +104,16 @@ class Agentscaler:
     )
     decisions: list[Decision] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    decide_seconds: float = 0.0
+    """Real time that `decide` took in all; no part of any result."""
+    decided: int = 0
 
     def begin(self, variant: Variant, replicas: int) -> None:
         """Start from the size that runs, which the stabilisation memory holds."""
         if self.policy is None:
             self.policy = product_policy(variant.workers)
+        if not self.tune_breaker:
+            self.policy = replace(self.policy, breaker=BreakerPolicy(mode=Mode.OFF))
         self.interval_seconds = float(self.policy.interval_seconds)
         self._target = Target(
             replicas=replicas,
@@ -114,7 +123,9 @@ class Agentscaler:
             grace_seconds=variant.model.grace_seconds,
         )
         self.memory = replace(
-            self.memory, learned=replace(Learned(), start_up_seen_at=EPOCH), needs=(Sample(EPOCH, float(replicas)),)
+            self.memory,
+            learned=replace(Learned(), start_up_seen_at=self.epoch),
+            needs=(Sample(self.epoch, float(replicas)),),
         )
         self._buckets: tuple[tuple[float, float], ...] = ()
         self._buckets_at = -BUCKETS_SECONDS
@@ -124,12 +135,17 @@ class Agentscaler:
         """One tick of the operator."""
         assert self.policy is not None
         target = self._look(view)
-        decision = decide(self.policy, target, self._observe(view, now), self.memory, EPOCH + now)
+        observation = self._observe(view, now)
+        begun = perf_counter()
+        decision = decide(self.policy, target, observation, self.memory, self.epoch + now)
+        self.decide_seconds += perf_counter() - begun
+        self.decided += 1
         self.memory = decision.memory
         if self.keep:
             self.decisions.append(decision)
         settings = decision.settings
-        return Orders(settings.replicas, settings.workers, settings.cache.max_bytes, settings.breaker)
+        breaker = settings.breaker if settings.breaker != Breaker() else None
+        return Orders(settings.replicas, settings.workers, settings.cache.max_bytes, breaker)
 
     def _look(self, view: View) -> Target:
         """Pods are listed only while the target is changing."""
@@ -140,8 +156,8 @@ class Agentscaler:
             pods = tuple(
                 replace(
                     pod,
-                    created_at=EPOCH + pod.created_at,
-                    ready_at=None if pod.ready_at is None else EPOCH + pod.ready_at,
+                    created_at=self.epoch + pod.created_at,
+                    ready_at=None if pod.ready_at is None else self.epoch + pod.ready_at,
                 )
                 for pod in view.pods
             )
@@ -149,7 +165,7 @@ class Agentscaler:
         return replace(self._target, replicas=view.replicas, ready_replicas=ready, pods=pods)
 
     def _observe(self, view: View, now: float) -> Observation:
-        at = EPOCH + view.observed_at
+        at = self.epoch + view.observed_at
         signals: dict[SignalName, Signal] = {}
 
         def fresh(name: SignalName, value: float | None) -> None:
@@ -168,20 +184,24 @@ class Agentscaler:
         signals[SignalName.SERVICE_TIME] = self._service(view, at)
         if now - self._buckets_at >= BUCKETS_SECONDS:
             self._buckets, self._buckets_at = _distribution(view), now
-        return Observation(EPOCH + now, signals, self._buckets)
+        return Observation(self.epoch + now, signals, self._buckets)
 
-    @staticmethod
-    def _errors(view: View, at: float) -> Signal:
-        ended = view.rate("completed", WINDOW_SECONDS)
+    def _errors(self, view: View, at: float) -> Signal:
+        assert self.policy is not None
+        window = self.policy.window_seconds
+        ended = view.rate("completed", window)
         if ended is None:
             return EMPTY
         if not ended:
             return IDLE
-        return Signal(min((view.rate("errors", WINDOW_SECONDS) or 0.0) / ended, 1.0), Health.FRESH, at)
+        return Signal(min((view.rate("errors", window) or 0.0) / ended, 1.0), Health.FRESH, at)
 
-    @staticmethod
-    def _quantile(view: View, at: float) -> Signal:
-        wait = view.quantile("queue_wait", 0.99, WINDOW_SECONDS)
+    def _quantile(self, view: View, at: float) -> Signal:
+        assert self.policy is not None
+        objective = self.policy.objectives.queue_wait
+        if objective is None:
+            return EMPTY
+        wait = view.quantile("queue_wait", objective.quantile, self.policy.window_seconds)
         if wait is None:
             return EMPTY
         return IDLE if isnan(wait) else Signal(wait, Health.FRESH, at)
@@ -195,6 +215,11 @@ class Agentscaler:
             return IDLE
         seconds = (total - waits) / ended
         return Signal(seconds, Health.FRESH, at) if seconds > 0 else Signal(None, Health.INVALID)
+
+
+def fixed_breaker() -> Agentscaler:
+    """The product with resilience4j's defaults in place of its own breaker: what the breaker alone is worth."""
+    return Agentscaler(name="agentscaler-fixed-breaker", tune_breaker=False, breaker=RESILIENCE4J)
 
 
 def _distribution(view: View) -> tuple[tuple[float, float], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 
 from agentscaler.core.settings import Breaker
 from agentscaler.simulate import policies
@@ -81,7 +81,8 @@ class Case:
 def prepare(trace: Trace, variant: Variant, seed: int, calls: Floats | None = None, *, reference: bool = True) -> Case:
     """Draw the workload, and find what it costs a clairvoyant (unless `reference` is False)."""
     workload = draw(trace, variant, seed, calls)
-    return Case(workload, variant, clairvoyant_hours(workload, variant.model) if reference else None)
+    hours = clairvoyant_hours(workload, variant.model) if reference else inf
+    return Case(workload, variant, hours if isfinite(hours) else None)
 
 
 def simulate(case: Case, policy: str | Policy, timeline: Timeline | None = None, **parameters: float) -> Row:

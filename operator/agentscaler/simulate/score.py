@@ -79,6 +79,8 @@ class Row:
     """Ended badly, and the provider would have failed them at their own time too."""
     lost_seconds: float = 0.0
     wasted_calls: int = 0
+    wasted_calls_when_down: int = 0
+    """Those of them that were sent while the provider failed every call: only these can all be spared."""
     wasted_calls_per_outage_minute: float = 0.0
     healthy_refusals: int = 0
     """Refused by a breaker while the provider was well."""
@@ -156,6 +158,7 @@ def score(
         unavoidable_percent=percent(int(s.ints[c.UNAVOIDABLE])),
         lost_seconds=float(s.world[c.LOST_SECONDS]),
         wasted_calls=int(s.ints[c.WASTED_CALLS]),
+        wasted_calls_when_down=_wasted_when_down(world),
         wasted_calls_per_outage_minute=int(s.ints[c.WASTED_CALLS]) / minutes if minutes else 0.0,
         healthy_refusals=int(s.ints[c.HEALTHY_REFUSALS]),
         recovery_seconds=_longest_trouble(world),
@@ -170,6 +173,13 @@ _COUNTS = {
     "lost": c.KILLED_N,
     "refused": c.REFUSED_N,
 }
+
+
+def _wasted_when_down(world: World) -> int:
+    s = world.state
+    failed = s.fate == c.FAILED
+    sent = s.arrival[failed] + s.wait[failed]
+    return int((world.workload.outages.share_at(sent) >= 1.0).sum())
 
 
 def _longest_trouble(world: World) -> float:

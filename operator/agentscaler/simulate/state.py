@@ -136,8 +136,9 @@ ROW: Final = QUEUE_PART + QUEUE_COUNTERS
     HEALTHY_REFUSALS,
     DONE_N,
     SENT_N,
+    LEAVING_RUNS,
     WORLD_INTS,
-) = range(25)
+) = range(26)
 
 # Constants of one run.
 (
@@ -156,7 +157,7 @@ ROW: Final = QUEUE_PART + QUEUE_COUNTERS
     QUEUE_PER_POD,
     CALLS_PER_MINUTE,
     TOKENS_PER_MINUTE,
-    WATCH_SECONDS,
+    PEAK_SHARE,
     CONSTANTS,
 ) = range(17)
 

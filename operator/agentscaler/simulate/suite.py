@@ -40,7 +40,7 @@ SUITE = (
     Load("autothrottle_diurnal", "autothrottle_1h_1s.csv.gz", 0.05, "diurnal_rps"),
     Load("autothrottle_noisy", "autothrottle_1h_1s.csv.gz", 0.05, "noisy_rps"),
     Load("autothrottle_bursty", "autothrottle_1h_1s.csv.gz", 0.05, "bursty_rps"),
-    Load("twit_24h", "twit_24h_1s.csv.gz", 0.2),
+    Load("twit_24h", "twit_24h_1s.csv.gz", 0.15),
 )
 FOURTEEN_DAYS = Load("mlarge_14d", "servegen_mlarge_14d_10min.csv.gz", 0.02)
 

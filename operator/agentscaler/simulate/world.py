@@ -22,6 +22,10 @@ DECISION_SECONDS = 15.0
 """The phase of scrapes and decisions is drawn within so long."""
 
 
+class TooManyPodsError(ValueError):
+    """A policy orders more pods than there is room for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What a policy wants. None leaves a knob as it is."""
@@ -93,6 +97,9 @@ class World:
         s = self.state
         if orders.replicas != s.ints[c.WANTED]:
             resize(s, orders.replicas, self._scale_in)
+            there = s.pod_ints[s.live[: s.ints[c.LIVE]], c.STATUS]
+            if int((there != c.DRAINING).sum()) != orders.replicas:
+                raise TooManyPodsError(f"{orders.replicas} replicas: at most {c.MOST_PODS} pods are simulated")
         new = (
             int(s.ints[c.NEW_WORKERS]) if orders.workers is None else orders.workers,
             self.breaker if orders.breaker is None else orders.breaker,
@@ -133,6 +140,7 @@ def _constants(variant: Variant) -> Floats:
     values[c.MEM_LIMIT] = variant.memory_limit_bytes / MEGABYTE
     values[c.CPU_LIMIT] = model.cpu_limit_cores
     values[c.LATE_AFTER], values[c.GIVE_UP_AFTER] = model.late_after_seconds, model.give_up_after_seconds
+    values[c.PEAK_SHARE] = model.peak_share
     values[c.GRACE] = model.grace_seconds
     values[c.SCRAPE_EVERY] = variant.scrape_seconds
     values[c.DELIVERY] = model.delivery_seconds
