@@ -28,7 +28,7 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 	$(BIN)/python -m e2e.demo
 
 test: tools ## All tests but kind's
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 e2e: tools ## Scenarios on kind: real containers, a kubelet, the image and the chart (root and docker.io, or a Docker of yours)
 	$(BIN)/python -m pytest --capture=sys --verbose --durations=30 e2e/scenarios

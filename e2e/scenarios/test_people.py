@@ -11,7 +11,7 @@ from e2e.kind import images, operator, workload
 from e2e.kind.load import PodLoad
 from e2e.scenarios.shell import refusal, type_in
 from e2e.scenarios.steps import change, condition, wait_pods, wait_ready
-from e2e.scenarios.targets import adopting, foreign, pods_in, revision, settings_path, standing, wait
+from e2e.scenarios.targets import adopting, foreign, pods_in, revision, settings_path, standing, wait, wait_decided
 from e2e.scenarios.together import side_by_side
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_a_paused_object_and_one_that_only_advises_move_nothing_under_load(
     advising = {knob: {**bounds, "mode": "Recommend"} for knob, bounds in tuning.items()}
     specs: dict[str, dict[str, Any]] = {
         "free": {"tuning": tuning},
-        "paused": {"tuning": tuning, "paused": True},
+        "paused": {"tuning": tuning},
         "advising": {"tuning": {**advising, "circuitBreaker": {"mode": "Recommend"}}},
     }
     template = workload.agent_pod()
@@ -114,9 +114,12 @@ def test_a_paused_object_and_one_that_only_advises_move_nothing_under_load(
         return int(cluster.deployment(namespace, name)["spec"]["replicas"])
 
     before = {name: workers(name) for name in specs}
+    assert set(before.values()) == {FIRST_WORKERS}
+    change(cluster, namespace, "paused", {"paused": True})
+    wait_decided(cluster, namespace, "paused", times=2)
     with PodLoad(cluster, namespace, "crowd", rate_per_second=15, max_duration_seconds=240, timeout_seconds=300):
         wait(lambda: workers("free") > before["free"], "more workers of the free one")
-        wait(lambda: cluster.deployment(namespace, "free")["spec"]["replicas"] == 2, "its replicas")
+        wait(lambda: size("free") == 2, "its replicas")
 
         def advice() -> dict[str, Any]:
             found = cluster.agent_deployment(namespace, "advising")["status"].get("recommended") or {}

@@ -25,11 +25,14 @@ _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # As early as this: xdist has looked for groups by the time that the list of all tests is given to us.
+    if HERE in item.path.parents:
+        item.add_marker(pytest.mark.component)
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.component)
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
     # The longest group first, or one worker is left with it at the end.
     items.sort(key=lambda item: not item.path.name.startswith(SHARED_STAGE))
 

@@ -34,7 +34,8 @@ def test_an_object_keeps_its_pace(interval: int) -> None:
 @pytest.mark.parametrize("offset", [0.0, 1.3, 4.9])
 def test_as_many_objects_are_due_in_each_tick(sizes: list[int], offset: float) -> None:
     groups = [f"namespace-{number}" for number, size in enumerate(sizes) for _ in range(size)]
-    dues = [Due(phase=phases(groups)[group]) for group in groups]
+    phase_of = phases(groups)
+    dues = [Due(phase=phase_of[group]) for group in groups]
     ticks: Counter[int] = Counter()
     for due in dues:
         due.decided(START + offset, 15, None, 5)
