@@ -61,7 +61,7 @@ COMPILE = $(VENV)-lock/bin/pip-compile --quiet --upgrade --generate-hashes --all
 
 lock: ## Resolve the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
-	$(COMPILE) -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
+	$(COMPILE) --extra simulate -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
 	$(COMPILE) -c requirements.lock -o requirements-operator.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o e2e/agents/reference/requirements.lock clients/python/pyproject.toml e2e/agents/reference/requirements.in
 	$(COMPILE) -c requirements.lock --build-deps-for wheel --only-build-deps -o requirements-build.lock pyproject.toml

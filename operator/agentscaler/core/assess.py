@@ -39,7 +39,15 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
     slots = max(working or 1, 1) * serving_pods(target, observation)
     lead = lead_seconds(policy, observation, memory.learned, now)
     memory = replace(memory, foresight=foresee(memory.foresight, observation, now, lead_seconds=lead))
-    wanted = demand(policy, observation, memory.learned, now, slots=slots, foresight=memory.foresight, reserve=_reserve(policy, memory, working))
+    wanted = demand(
+        policy,
+        observation,
+        memory.learned,
+        now,
+        slots=slots,
+        foresight=memory.foresight,
+        reserve=_reserve(policy, memory, working),
+    )
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
     memory = _with_times(memory, knowledge, now)
     if memory.base_workers is None and current.workers is None and reported:

@@ -11,19 +11,10 @@ from agentscaler.core.margin import NEUTRAL, deviations
 from agentscaler.core.memory import Foresight, Learned
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.policy import Policy
-from agentscaler.core.upstream import upstream_shares
 
 HEADROOM = 1.08
 LATE_SHARE_OF_OBJECTIVE = 0.3
 """A queue that would wait longer than this share of the objective is a surge."""
-TREND_SECONDS = 300.0
-"""The longest window that the trend looks at."""
-FAILURES_SEEN = 0.01
-"""Share of failed upstream calls from which hanging calls may stand in the gauge of running work."""
-UNUSUAL = 2.0
-"""Standard deviations of Poisson work above what the rate explains from which the gauge knows better."""
-MOST_TREND = 2.0
-"""A trend may at most double the present rate."""
 NO_FORESIGHT = Foresight()
 
 
@@ -82,7 +73,8 @@ def demand(
 ) -> Demand | None:
     """The demand, or None when the running work is not known.
 
-    `slots` is the workers of all ready pods now, `reserve` how many of them stand open for each that pods are sized for.
+    `slots` is the workers of all ready pods now, `reserve` how many of a pod's workers stand open for each run that it
+    is sized for.
     """
     busy, busy_whole = _at_least(observation, SignalName.IN_FLIGHT)
     if busy is None:
@@ -114,11 +106,6 @@ def demand(
         certain=busy_whole and queue_whole,
         deviations=deviations(learned, policy.objectives, reserve=reserve),
     )
-
-
-def _failures_seen(observation: Observation) -> bool:
-    failing, throttled = upstream_shares(observation, least_rate=0.0)
-    return failing + throttled > FAILURES_SEEN
 
 
 def _refused(observation: Observation, passing: float) -> float:

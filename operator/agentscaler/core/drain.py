@@ -38,7 +38,9 @@ def spare_running(s: Situation, d: Draft) -> Draft:
     if wanted >= current or each <= 0:
         return d
     most = int(s.memory.cut_tokens / each)
-    why = f"about {each:.1f} runs would be cut with each pod: {s.target.grace_seconds:.0f} s of grace are short for them"
+    why = (
+        f"about {each:.1f} runs would be cut with each pod: {s.target.grace_seconds:.0f} s of grace are short for them"
+    )
     return d.replicas("spare-running", max(wanted, current - most), Reason.DRAINING, why)
 
 

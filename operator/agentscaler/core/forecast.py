@@ -43,9 +43,7 @@ def foresee(foresight: Foresight, observation: Observation, now: float, *, lead_
     if busy is None or observation.value(SignalName.REQUEST_RATE_60) is None:
         return foresight
     observed_at = observation.signal(SignalName.IN_FLIGHT).observed_at or observation.evaluated_at
-    work = tuple(
-        s for s in foresight.work if observed_at - KEPT_SECONDS < s.at < observed_at
-    )
+    work = tuple(s for s in foresight.work if observed_at - KEPT_SECONDS < s.at < observed_at)
     work = (*work, Sample(observed_at, busy + (observation.value(SignalName.QUEUE_DEPTH) or 0.0)))
     foresight = replace(foresight, work=work)
     rates = arrival_rates(foresight, observation)

@@ -74,7 +74,9 @@ def hold_seconds(s: Situation) -> float:
 def _worth_a_change(s: Situation, wanted: int) -> bool:
     """Whether a change is worth one of the few that an hour should have. A surge is worth any."""
     current = s.current.replicas
-    if wanted == current or current == 0 or (s.demand is not None and s.demand.surge and wanted > current):
+    if current in {wanted, 0}:
+        return True
+    if wanted > current and s.demand is not None and s.demand.surge:
         return True
     tokens = s.memory.action_tokens
     scarcity = 1.0 - min(tokens, MOST_TOKENS) / MOST_TOKENS
