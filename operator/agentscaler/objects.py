@@ -21,7 +21,7 @@ from agentscaler.frameworks.registry import PRESETS
 from agentscaler.kube import codec, tuning, verdicts
 from agentscaler.kube.case import Case, InFlight, Outcome
 from agentscaler.kube.delivery import remembered
-from agentscaler.kube.facts import limits
+from agentscaler.kube.facts import grace_seconds, limits
 from agentscaler.kube.live import ConflictFacts, Live
 from agentscaler.kube.memo import Memo, Problem
 from agentscaler.kube.records import DecisionRecord
@@ -219,14 +219,24 @@ def _target(watched: Watched, live: Live, memory: Memory) -> Target:
     if bounds.mode is Mode.AUTO and size > 0:
         size = min(max(size, bounds.min), bounds.max)
     stated = limits(_container(record))
-    return replace(target, replicas=size, memory_limit_bytes=stated.memory_bytes, cpu_limit_cores=stated.cpu_cores)
+    return replace(
+        target,
+        replicas=size,
+        memory_limit_bytes=stated.memory_bytes,
+        cpu_limit_cores=stated.cpu_cores,
+        grace_seconds=grace_seconds(_pod_spec(record)),
+    )
 
 
 def _container(record: Record) -> dict[str, object]:
     """The agent's container as the template has it."""
     wanted = choices.container(record.spec) if record.spec is not None else None
-    containers = ((record.spec_raw.get("template") or {}).get("spec") or {}).get("containers") or []
+    containers = _pod_spec(record).get("containers") or []
     return next((dict(each) for each in containers if each.get("name") == wanted), {})
+
+
+def _pod_spec(record: Record) -> dict[str, Any]:
+    return dict((record.spec_raw.get("template") or {}).get("spec") or {})
 
 
 def _request(record: Record, policy: Policy) -> SignalRequest:

@@ -38,6 +38,17 @@ async def test_what_we_own_is_read_with_its_facts(world: World) -> None:
     assert live.problems == ()
 
 
+async def test_the_grace_of_running_work_is_that_of_the_live_pod_template(world: World) -> None:
+    patient = {"spec": {**TEMPLATE["spec"], "terminationGracePeriodSeconds": 120}}
+    for name, template in (("short", TEMPLATE), ("long", patient)):
+        world.deployment(name, template)
+        world.agent(name, scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": name})
+        world.ready(name, 1)
+    lives = await eventually(world.live, lambda seen: all(live.deployment for live in seen.values()), "both targets")
+    grace = {name: live.target(restart_delivery=False).grace_seconds for name, live in lives.items()}
+    assert grace == {"short": 30.0, "long": 120.0}
+
+
 async def test_pods_are_listed_while_the_size_changes_and_when_asked_for(world: World) -> None:
     world.agent("one")
     record = await world.make("one", replicas=1)

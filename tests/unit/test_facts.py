@@ -8,6 +8,7 @@ from agentscaler.kube.conflicts import ForeignWriters
 from agentscaler.kube.facts import (
     config_map_facts,
     deployment_facts,
+    grace_seconds,
     is_finished,
     limits,
     pod_facts,
@@ -86,6 +87,12 @@ def test_limits_are_bytes_and_cores(given: dict[str, str], memory: int | None, c
     found = limits({"resources": {"limits": given}})
     assert (found.memory_bytes, found.cpu_cores) == (memory, cpu)
     assert limits({}).memory_bytes is None
+
+
+@pytest.mark.parametrize(("stated", "seconds"), [({}, 30.0), (None, 30.0), (0, 0.0), (600, 600.0), ("soon", 30.0)])
+def test_without_a_grace_period_kubernetes_has_half_a_minute(stated: Any, seconds: float) -> None:
+    spec = {} if stated == {} else {"terminationGracePeriodSeconds": stated}
+    assert grace_seconds(spec) == seconds
 
 
 @pytest.mark.parametrize(

@@ -126,14 +126,14 @@ def needed_for_forecast(s: Situation, demand: Demand, base: int) -> int:
 
 
 def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
-    """Replicas that leave no run waiting beyond the objective once they are there.
+    """Replicas that end a backlog as fast as pods come at all.
 
     A fluid projection of the work in the system: arrivals go on, the workers that there are pass what they can, and
-    pods on their way help from when they are ready. A run that waits is in time if a worker falls free within the
-    objective.
+    pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
+    there when it is gone: it is enough that it is gone one start-up later.
     """
-    objective, service = s.policy.objectives.queue_wait, demand.service_seconds
-    patience = objective.target_seconds if objective else service
+    service = demand.service_seconds
+    patience = s.memory.learned.start_up_seconds
     horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
     rate = max(demand.arrival_rate, demand.present_rate)
     slots = float(reach * s.serving_pods)
@@ -145,9 +145,7 @@ def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
         passed = min(work, slots) / service * (join - at)
         work, at = max(work + rate * (join - at) - passed, 0.0), join
         slots += reach
-    slots = float(reach * (s.serving_pods + coming))
-    missing = work - slots * (1.0 + patience / service)
-    return s.serving_pods + coming + ceil(max(missing, 0.0) / reach) if missing > 0 else 0
+    return replicas_for(max(rate * service, work / (1.0 + patience / service)), reach)
 
 
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:

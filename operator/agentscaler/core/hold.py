@@ -23,6 +23,8 @@ MOST_TOKENS = 6.0
 TOKENS_PER_SECOND = 15 / 3600.0
 BAND, SCARCE_BAND = 0.04, 0.25
 """A need inside this share of the size is not worth a change; the second where changes have become scarce."""
+DEAR_BAND = 0.25
+"""What may go although no change is left for this hour."""
 WORKER_HOLD_SECONDS = 120.0
 
 
@@ -83,7 +85,7 @@ def _worth_a_change(s: Situation, wanted: int) -> bool:
     band = BAND + (SCARCE_BAND - BAND) * scarcity
     if wanted > current:
         return (wanted - current) > band * current
-    return tokens >= 1.0 and (current - wanted) > band * current
+    return (current - wanted) > (band if tokens >= 1.0 else DEAR_BAND) * current
 
 
 def remember_changes(s: Situation, d: Draft, memory: Memory) -> Memory:
@@ -103,8 +105,9 @@ def remember_changes(s: Situation, d: Draft, memory: Memory) -> Memory:
         need = needed_for_forecast(s, s.demand, base_workers(s))
         regretted = [each for each in given_up if need >= each.value]
         if regretted:
-            oldest = min(each.at for each in regretted)
-            hold = min(max(hold, REGRET_FACTOR * (s.now - oldest + hold)), LONGEST_LEARNED_SECONDS)
+            # How long it would have had to be held, if that is not dearer than the wait.
+            lasting = REGRET_FACTOR * (s.now - max(each.at for each in regretted) + hold)
+            hold = max(hold, lasting) if lasting <= LONGEST_LEARNED_SECONDS else hold
             given_up = tuple(each for each in given_up if each not in regretted)
     if after < before:
         given_up = (*given_up, Sample(s.now, float(before)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from agentscaler.kube.live import ConfigMapFacts, DeploymentFacts, Limits, PodFacts
+from agentscaler.kube.live import DEFAULT_GRACE_SECONDS, ConfigMapFacts, DeploymentFacts, Limits, PodFacts
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS
 from agentscaler.kube.store import unix_seconds
 from agentscaler.kube.workload import (
@@ -75,6 +75,7 @@ def deployment_facts(body: Body) -> DeploymentFacts:
         mounts=frozenset(_mounts(pod_spec)),
         scale_writers=tuple(_scale_writers(metadata.get("managedFields") or ())),
         failure=_deployment_failure(status.get("conditions") or ()),
+        grace_seconds=grace_seconds(pod_spec),
     )
 
 
@@ -147,6 +148,12 @@ def limits(container: Body) -> Limits:
     stated = (container.get("resources") or {}).get("limits") or {}
     memory, cpu = _quantity(str(stated.get("memory", ""))), _quantity(str(stated.get("cpu", "")))
     return Limits(None if memory is None else int(memory), cpu)
+
+
+def grace_seconds(pod_spec: Body) -> float:
+    """What a pod that is told to go has to finish its runs. 0 is a value of its own: killed at once."""
+    stated = _integer(pod_spec.get("terminationGracePeriodSeconds"))
+    return DEFAULT_GRACE_SECONDS if stated is None else float(max(stated, 0))
 
 
 def selector_text(selector: Body) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from agentscaler.api.conditions import Condition, Reason
 from agentscaler.core.target import Pod, Target
 
+DEFAULT_GRACE_SECONDS = 30.0
+"""What Kubernetes fills in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -60,6 +63,8 @@ class DeploymentFacts:
     """Field managers that own `spec.replicas`: who wrote its live value."""
     failure: str = ""
     """Why the Deployment cannot make pods (quota, admission), or `ProgressDeadlineExceeded`; else empty."""
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
+    """`terminationGracePeriodSeconds` of the pod template."""
 
     @property
     def rolling_out(self) -> bool:
@@ -172,6 +177,7 @@ class Live:
             rolling_out=deployment.rolling_out,
             memory_limit_bytes=limits.memory_bytes,
             cpu_limit_cores=limits.cpu_cores,
+            grace_seconds=deployment.grace_seconds,
             pods=tuple(pod.pod() for pod in self.pods if pod.current and not pod.terminating),
             restart_delivery=restart_delivery,
             adopted=self.adopted,
