@@ -38,7 +38,8 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
     working = min(in_force, int(reported)) if in_force and reported else in_force
     slots = max(working or 1, 1) * serving_pods(target, observation)
     lead = lead_seconds(policy, observation, memory.learned, now)
-    memory = replace(memory, foresight=foresee(memory.foresight, observation, now, lead_seconds=lead))
+    foresight = replace(memory.foresight, since=memory.rates_since)
+    memory = replace(memory, foresight=foresee(foresight, observation, now, lead_seconds=lead))
     wanted = demand(
         policy,
         observation,
@@ -48,6 +49,8 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         foresight=memory.foresight,
         reserve=_reserve(policy, memory, working),
     )
+    short = bool(reported and current.workers and int(reported) < current.workers)
+    memory = replace(memory, undelivered_since=_since(memory.undelivered_since, now) if short else None)
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
     memory = _with_times(memory, knowledge, now)
     if memory.base_workers is None and current.workers is None and reported:
@@ -113,6 +116,7 @@ def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
             relieved_at=min(memory.relieved_at, now),
             throttled_at=min(memory.throttled_at, now),
             cache_changed_at=min(memory.cache_changed_at, now),
+            undelivered_since=None,
         )
     partial = _since(memory.partial_since, now) if knowledge is Knowledge.PARTIAL else None
     # A pod that comes or leaves holds while it does. A part that stays away is a gap like any other.

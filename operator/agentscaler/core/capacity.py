@@ -19,6 +19,8 @@ DEFAULT_WORKERS = 8
 RESERVE = 1.7
 """Slots over the busy level that stand open for bursts, where memory has room: with fewer, bursts break through."""
 CPU_SHARE = 0.9
+DELIVERY_SECONDS = 60.0
+"""Settings that pods have not reported by then are not counted on: not mounted, refused, or waiting for a restart."""
 
 
 def cache_bounds(s: Situation) -> Range | None:
@@ -71,6 +73,14 @@ def fixed_workers(s: Situation) -> int | None:
     return (s.workers_in_force or DEFAULT_WORKERS) if fixed else None
 
 
+def delivered_workers(s: Situation, workers: int) -> int:
+    """As many of these workers as replicas may be sized for: what never reaches the pods does no work."""
+    since, reported = s.memory.undelivered_since, s.value(SignalName.WORKER_LIMIT)
+    if since is None or reported is None or s.now - since <= DELIVERY_SECONDS:
+        return workers
+    return max(min(workers, int(reported)), 1)
+
+
 def base_workers(s: Situation) -> int:
     """The busy level that replicas are sized for: slots above it are the reserve for bursts."""
     return fixed_workers(s) or max(s.policy.workers.min, min(busy_level(s), reachable_workers(s)))
@@ -121,6 +131,7 @@ def needed_for_forecast(s: Situation, demand: Demand, base: int) -> int:
 
     Nothing is taken away that the work of this moment needs, whatever the forecast says.
     """
+    base = delivered_workers(s, base)
     busy = replicas_for(demand.busy_runs + demand.queued_runs, base)
     return max(replicas_for(demand.staffed(demand.ahead_runs), base), min(busy, s.current.replicas))
 
@@ -132,7 +143,7 @@ def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
     pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
     there when it is gone: it is enough that it is gone one start-up later.
     """
-    service = demand.service_seconds
+    reach, service = delivered_workers(s, reach), demand.service_seconds
     patience = s.memory.learned.start_up_seconds
     horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
     rate = max(demand.arrival_rate, demand.present_rate)

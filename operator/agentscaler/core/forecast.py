@@ -27,6 +27,8 @@ SCORED_AFTER_SECONDS = 360.0
 MOMENT_SECONDS = 15.0
 MEMORY_SECONDS = 660.0
 """For so long a forecast's error counts against it."""
+SCORED_WITHIN_SECONDS = 60.0
+"""A forecast that came due in a gap longer than this is not judged by what is there after it."""
 TOO_LOW = 2.5
 """An error that leaves work without a worker counts so many times as much as one that leaves a worker without work."""
 SHARPNESS = 3.0
@@ -51,7 +53,7 @@ def foresee(foresight: Foresight, observation: Observation, now: float, *, lead_
     if not guesses:
         return foresight
     errors = foresight.errors if len(foresight.errors) == len(guesses) else (0.0,) * len(guesses)
-    due = [f for f in foresight.pending if f.at + lead_seconds <= now]
+    due = [f for f in foresight.pending if 0 <= now - f.at - lead_seconds <= SCORED_WITHIN_SECONDS]
     waiting = tuple(f for f in foresight.pending if now - lead_seconds < f.at < now)
     scale = max(rates[0], 1e-3)
     for forecast in due:
@@ -66,7 +68,13 @@ def foresee(foresight: Foresight, observation: Observation, now: float, *, lead_
 
 
 def arrival_rates(foresight: Foresight, observation: Observation) -> tuple[float, ...]:
-    """Arrivals per second over each of `WINDOWS`; a window that is not known repeats the one before."""
+    """Arrivals per second over each of `WINDOWS`; a window that is not known repeats the one before.
+
+    One that is not full counts what came as if it had come in all of it. It may raise the rate, and is no sign of a
+    fall or of a trend.
+    """
+    since = foresight.since
+    history = observation.evaluated_at - since if since is not None else 0.0
     rates: list[float] = []
     for window, name in WINDOWS:
         ended = observation.value(name)
@@ -75,7 +83,8 @@ def arrival_rates(foresight: Foresight, observation: Observation) -> tuple[float
                 return ()
             rates.append(rates[-1])
             continue
-        rates.append(max(ended + _growth(foresight.work, window), 0.0))
+        rate = max(ended + _growth(foresight.work, window), 0.0)
+        rates.append(max(rate, rates[-1]) if rates and history < window else rate)
     return tuple(rates)
 
 

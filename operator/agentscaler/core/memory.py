@@ -80,7 +80,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """What the forecast of arrivals goes by. Of minutes, so a restart begins it anew."""
+    """What the forecast of arrivals goes by. Of minutes: a restart rebuilds it from Prometheus."""
+
+    since: float | None = None
+    """Since when rates have had their history: a window that reaches further back shows too little."""
 
     work: tuple[Sample, ...] = ()
     """Runs in the system, running and queued, at each scrape of the last ten minutes."""
@@ -135,6 +138,8 @@ class Memory:
     """Workers per pod that demand asked for, likewise."""
     changes: tuple[Change, ...] = ()
     """Applied changes of replicas, for rate policies. Stands in status."""
+    undelivered_since: float | None = None
+    """Since when pods have reported fewer workers than were set; None while they work under what was set."""
     worker_cap: int | None = None
     """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
     relieved_at: float = 0.0

@@ -33,7 +33,8 @@ def recall(
 
     Returns:
         A memory under which the next decision is never lower than it would have been: the recalled needs hold peaks,
-        and `known_since` is unset, so that a full window passes before anything shrinks.
+        the forecasts know what they got wrong, and `known_since` is unset, so that a full window passes before anything
+        shrinks.
     """
     if in_force is not None:
         memory = replace(memory, settings=in_force)
@@ -44,7 +45,13 @@ def recall(
         s = assess(policy, target, past, memory, past.evaluated_at)
         # What status holds has seen these minutes already. The past has no cache sizes, so it teaches no memory law.
         taught = replace(s.memory.learned, memory=Moments(), memory_excess_bytes=0.0)
-        memory = replace(memory, learned=taught if fresh else memory.learned, decided_at=past.evaluated_at)
+        memory = replace(
+            memory,
+            learned=taught if fresh else memory.learned,
+            decided_at=past.evaluated_at,
+            rates_since=s.memory.rates_since,
+            foresight=s.memory.foresight,
+        )
         if s.demand is None:
             continue
         base, reach = base_workers(s), reachable_workers(s)
