@@ -41,6 +41,8 @@ POLICY = Policy(
 NO_HOLD = Behavior(scale_up=ScalingRules(), scale_down=ScalingRules(stabilization_window_seconds=0))
 TARGET = Target(replicas=2, ready_replicas=2, memory_limit_bytes=1024 * MEBIBYTE)
 SPIKE: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "queue_depth": 16.0, "request_rate_60": 8.0}
+FLOOD: dict[str, Any] = SPIKE | {"queue_depth": 200.0}
+"""More than hot workers pass alone: it takes more pods too."""
 BUSY: dict[str, Any] = {"in_flight": 20.0, "in_flight_max": 5.0, "request_rate_60": 40.0, "request_rate_300": 40.0}
 LEARNED = Learned(
     # 150 MiB base and 20 MiB a run, exactly: pairs (0, 150), (2, 190), (4, 230) MiB, ten of each.

@@ -161,7 +161,7 @@ def test_what_holds_back_a_saving_is_said() -> None:
 def test_a_growth_that_is_cut_says_why_it_grew() -> None:
     loop = Loop()
     loop.ticks(30)
-    decision = loop.tick(**(SPIKE | {"queue_depth": 400.0}))
+    decision = loop.tick(**(SPIKE | {"queue_depth": 8000.0}))
     assert decision.settings.replicas == 10
     assert decision.reason is Reason.BURST
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.core.decision import Diagnosis
+from agentscaler.core.hold import LEAST_HOLD_SECONDS
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import (
     Behavior,
@@ -23,6 +24,7 @@ from agentscaler.core.settings import Breaker, Cache
 from agentscaler.core.target import Pod
 from tests.worlds import (
     BUSY,
+    FLOOD,
     LEARNED,
     MEBIBYTE,
     POLICY,
@@ -61,11 +63,18 @@ class TestDemand:
         loop = Loop()
         loop.ticks(20)
         before = loop.target.replicas
-        decision = loop.tick(**SPIKE)
+        decision = loop.tick(**FLOOD)
         assert decision.diagnosis is Diagnosis.WORKER_BOUND
         assert workers(decision) > 4
         assert decision.settings.replicas > before
         assert decision.reason is Reason.BURST
+
+    def test_a_spike_that_hot_workers_hold_orders_no_pods_in_vain(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        decision = loop.tick(**SPIKE)
+        assert workers(decision) * decision.settings.replicas >= SPIKE["in_flight"] + SPIKE["queue_depth"]
+        assert decision.settings.replicas == 2
 
     def test_workers_fall_back_when_the_replicas_are_there(self) -> None:
         loop = Loop()
@@ -114,7 +123,7 @@ class TestShape:
     def test_scale_down_waits_for_the_stabilization_window(self) -> None:
         loop = Loop(target=replace(TARGET, replicas=8, ready_replicas=8))
         loop.ticks(2, **BUSY)
-        held_until = loop.now + 300
+        held_until = loop.now + LEAST_HOLD_SECONDS
         while loop.tick().settings.replicas >= 5:
             assert loop.now < held_until + 10
         assert loop.now >= held_until
@@ -161,7 +170,7 @@ class TestModes:
         }
         loop = Loop(replace(POLICY, **modes))
         loop.ticks(20)
-        decision = loop.tick(**SPIKE)
+        decision = loop.tick(**FLOOD)
         assert (decision.settings.replicas, workers(decision)) == (2, 4)
         assert decision.recommended.replicas > 2
 
@@ -211,13 +220,13 @@ class TestModes:
     def test_a_pause_of_one_direction_leaves_the_other(self) -> None:
         loop = Loop(replace(without_hold(), paused_scale_in=True))
         loop.ticks(20)
-        high = loop.tick(**SPIKE).settings.replicas
+        high = loop.tick(**FLOOD).settings.replicas
         assert high > 2
         assert loop.ticks(60).settings.replicas == high
         loop.policy = replace(without_hold(), paused_scale_out=True)
         low = loop.ticks(60).settings.replicas
         assert low < high
-        assert loop.tick(**SPIKE).settings.replicas == low
+        assert loop.tick(**FLOOD).settings.replicas == low
 
 
 class TestPodsOnTheirWay:

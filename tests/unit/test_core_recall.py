@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from agentscaler.core.memory import Memory, Moments
+import pytest
+
+from agentscaler.core.decide import decide
+from agentscaler.core.memory import Foresight, Memory, Moments
 from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Behavior, ScalingRules
 from agentscaler.core.recall import recall
 from agentscaler.core.settings import Settings
+from agentscaler.kube.codec import decode, encode
+from tests.flow import Flow
 from tests.worlds import BUSY, POLICY, START, TARGET, Loop, blind, observe, workers
 
 HOLD_SECONDS = 300
@@ -83,14 +88,37 @@ def test_the_past_teaches_the_service_time_and_no_law_of_memory() -> None:
     assert (learned.memory, learned.memory_excess_bytes) == (Moments(), 0.0)
 
 
-def test_after_a_gap_a_rise_of_the_rates_is_no_trend() -> None:
-    rising: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "request_rate_60": 16.0, "request_rate_300": 8.0}
+def test_a_window_that_reaches_back_behind_a_gap_tells_no_trend_and_no_fall() -> None:
+    """Sixteen a second for two minutes and nothing before: the longer windows show 6.4 and 3.2."""
+    young: dict[str, Any] = {"in_flight": 8.0, "in_flight_max": 4.0, "request_rate_60": 16.0, "request_rate_120": 16.0}
+    young |= {"request_rate_300": 6.4, "request_rate_600": 3.2}
 
-    def asked(*, gap: bool) -> int:
+    def foreseen(*, gap: bool) -> float:
         loop = Loop()
-        loop.ticks(200, in_flight=8.0, in_flight_max=4.0, request_rate_60=8.0, request_rate_300=8.0)
+        loop.ticks(200, in_flight=8.0, in_flight_max=4.0, request_rate_60=16.0, request_rate_300=16.0)
         if gap:
             loop.tick(blind())
-        return loop.tick(**rising).settings.replicas
+        forecast = loop.tick(**young).forecast
+        assert forecast is not None
+        return forecast.arrival_rate
 
-    assert asked(gap=True) < asked(gap=False)
+    assert foreseen(gap=True) == pytest.approx(16.0)
+    assert foreseen(gap=False) != pytest.approx(16.0, rel=0.01)
+
+
+def test_a_rising_load_is_foreseen_the_same_after_a_restart() -> None:
+    flow = Flow(lambda at: 2.0 + at / 60, policy=replace(PATIENT, interval_seconds=15))
+    flow.run(1800)
+    expected = flow.decisions[-1].forecast
+    kept = decode(encode(flow.decisions[-2].memory))
+    past = tuple(seen for seen in flow.seen[:-1] if flow.now - seen.evaluated_at <= 620)
+    recalled = recall(flow.policy, flow.target, past, kept, in_force=kept.settings)
+    forgotten = replace(recalled, foresight=Foresight())
+    again, poorer = (
+        decide(flow.policy, flow.target, flow.seen[-1], memory, flow.now).forecast for memory in (recalled, forgotten)
+    )
+    assert expected is not None
+    assert again is not None
+    assert poorer is not None
+    assert again.arrival_rate == pytest.approx(expected.arrival_rate, rel=0.02)
+    assert poorer.arrival_rate < 0.98 * expected.arrival_rate, "or the recalled foresight proves nothing"

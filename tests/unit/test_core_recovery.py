@@ -219,9 +219,8 @@ def test_what_fits_by_the_learned_law_is_kept_also_with_a_large_base() -> None:
 
 
 def test_calls_that_begin_to_hang_are_no_demand_although_the_minute_looks_well() -> None:
-    loop = Loop()
-    loop.ticks(40, **SPIKE, upstream_call_rate=40.0, upstream_5xx_rate=0.0)
-    before = loop.tick(**BUSY, upstream_call_rate=40.0, upstream_5xx_rate=0.0).settings.replicas
+    loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+    before = loop.ticks(60, **BUSY, upstream_call_rate=40.0, upstream_5xx_rate=0.0).settings.replicas
     # Twelve calls failed at once, 0.5 % of the minute; many more hang and stand in the gauge of running work.
     hanging: dict[str, Any] = {**BUSY, "in_flight": 12.0 * before, "in_flight_max": 12.0, "upstream_call_rate": 40.0}
     decision = loop.tick(**hanging, upstream_5xx_rate=12 / 60)

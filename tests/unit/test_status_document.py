@@ -12,7 +12,7 @@ import pytest
 from agentscaler.api.conditions import Condition, ConditionType, Reason
 from agentscaler.api.status import AgentDeploymentStatus
 from agentscaler.core.decide import decide
-from agentscaler.core.memory import Change, Memory
+from agentscaler.core.memory import Change, Foresight, Memory
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.settings import Breaker, Cache, Settings
 from agentscaler.frameworks.describe import describe
@@ -275,7 +275,9 @@ def test_memory_survives_status_but_for_what_prometheus_gives_back() -> None:
         made.decision.memory, changes=(Change(START, 3),), learned=replace(made.before.learned, completions=7.0)
     )
     back = codec.decode(json.loads(json.dumps(codec.encode(memory))))
-    assert back == replace(memory, needs=(), worker_needs=(), known_since=None)
+    assert memory.foresight != Foresight()
+    gone = replace(memory, needs=(), worker_needs=(), known_since=None, foresight=Foresight(), shrunk_from=())
+    assert back == replace(gone, action_tokens=Memory().action_tokens)
 
 
 def test_a_long_history_of_changes_is_folded_and_forbids_no_less() -> None:

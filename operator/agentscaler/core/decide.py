@@ -171,7 +171,8 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:
         memory = replace(memory, changes=(*memory.changes, Change(s.now, settings.replicas - live.replicas)))
-    memory = remember_level(s, remember_cuts(s, d, remember_changes(s, d, _with_needs(s, d, memory))))
+    memory = remember_changes(s, settings.replicas, _with_needs(s, d, memory))
+    memory = remember_level(s, remember_cuts(s, settings.replicas, memory))
     memory = replace(memory, settings=settings, decided_at=s.now)
     return Decision(
         current=live,

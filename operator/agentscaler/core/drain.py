@@ -7,7 +7,7 @@ residual life of renewal theory. Where it is not next to nothing, pods are given
 from __future__ import annotations
 
 from dataclasses import replace
-from math import sqrt
+from math import ceil, sqrt
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.learn import work_within
@@ -19,6 +19,8 @@ CUT_SHARE = 0.003
 """Runs that scale-in may cut, of all: a third of what a promise of 99 % leaves."""
 SAVED_SECONDS = 3600.0
 """What may be cut adds up for so long."""
+LONGEST_SECONDS = 12 * 3600.0
+"""A pod whose runs never end may go after so long."""
 
 
 def cut_runs(s: Situation) -> float:
@@ -37,18 +39,24 @@ def spare_running(s: Situation, d: Draft) -> Draft:
     each = cut_runs(s)
     if wanted >= current or each <= 0:
         return d
-    most = int(s.memory.cut_tokens / each)
+    most = _empty_pods(s) + int(s.memory.cut_tokens / each)
     why = (
         f"about {each:.1f} runs would be cut with each pod: {s.target.grace_seconds:.0f} s of grace are short for them"
     )
     return d.replicas("spare-running", max(wanted, current - most), Reason.DRAINING, why)
 
 
-def remember_cuts(s: Situation, d: Draft, memory: Memory) -> Memory:
-    """Runs that may be cut come with those that end, and go with the pods that go."""
+def remember_cuts(s: Situation, replicas: int, memory: Memory) -> Memory:
+    """Runs that may be cut come with those that end, and go with the pods that go. `replicas`: what is ordered now."""
     elapsed = min(max(s.now - s.memory.decided_at, 0.0), 60.0) if s.memory.decided_at else 0.0
     rate, each = s.value(SignalName.REQUEST_RATE_60) or 0.0, cut_runs(s)
-    tokens = memory.cut_tokens + CUT_SHARE * rate * elapsed
-    tokens -= each * max(s.current.replicas - d.settings.replicas, 0)
+    tokens = memory.cut_tokens + max(CUT_SHARE * rate, each / LONGEST_SECONDS) * elapsed
+    tokens -= each * max(s.target.replicas - replicas - _empty_pods(s), 0)
     # One pod may always go once its runs have been saved up for.
     return replace(memory, cut_tokens=max(min(tokens, max(1.5 * each, CUT_SHARE * rate * SAVED_SECONDS)), 0.0))
+
+
+def _empty_pods(s: Situation) -> int:
+    """Pods that surely run nothing, whose runs-to-be-cut are none: scale-in takes them first."""
+    busy = s.demand.busy_runs + s.demand.queued_runs if s.demand is not None else s.serving_pods
+    return max(s.serving_pods - ceil(busy), 0)

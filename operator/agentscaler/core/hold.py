@@ -88,10 +88,13 @@ def _worth_a_change(s: Situation, wanted: int) -> bool:
     return (current - wanted) > (band if tokens >= 1.0 else DEAR_BAND) * current
 
 
-def remember_changes(s: Situation, d: Draft, memory: Memory) -> Memory:
-    """Pay for a change, and learn from a size that was given up and is needed again."""
+def remember_changes(s: Situation, replicas: int, memory: Memory) -> Memory:
+    """Pay for a change, and learn from a size that was given up and is needed again.
+
+    `replicas`: what is ordered now. Advice that nobody follows costs nothing.
+    """
     elapsed = max(s.now - s.memory.decided_at, 0.0) if s.memory.decided_at else 0.0
-    before, after = s.current.replicas, d.settings.replicas
+    before, after = s.target.replicas, replicas
     tokens = min(memory.action_tokens + elapsed * TOKENS_PER_SECOND, MOST_TOKENS)
     if after != before:
         tokens = max(tokens - 1.0, 0.0)

@@ -1,0 +1,88 @@
+"""How long a peak is remembered, and how often replicas may change."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from agentscaler.core.hold import LEAST_HOLD_SECONDS, MOST_TOKENS, TOKENS_PER_SECOND
+from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
+from tests.flow import Flow
+from tests.worlds import FLOOD, POLICY, TARGET, Loop
+
+WIDE = replace(POLICY, replicas=ReplicaPolicy(min=1, max=60))
+FIXED = replace(WIDE, workers=WorkerPolicy(Mode.OFF, min=4, max=4, initial=4))
+"""No hot workers: what pods cannot hold waits."""
+
+
+def of(runs: float) -> dict[str, Any]:
+    """Steady work of runs of half a second."""
+    rates = dict.fromkeys((f"request_rate_{window}" for window in (60, 120, 300, 600)), 2 * runs)
+    return {"in_flight": runs, "in_flight_max": 4.0, **rates}
+
+
+def changes(loop: Loop) -> int:
+    sizes = [decision.settings.replicas for decision in loop.decisions]
+    return sum(before != after for before, after in pairwise(sizes))
+
+
+def recurring(gap_seconds: float, high: float) -> Flow:
+    """A quarter of an hour of calm, then peaks of two minutes."""
+
+    def arrivals(at: float) -> float:
+        return high if at > 900 and (at - 900) % (120 + gap_seconds) < 120 else 2.0
+
+    return Flow(arrivals, policy=FIXED)
+
+
+def test_a_peak_that_came_back_and_hurt_is_held_longer() -> None:
+    flow = recurring(240, 30.0)
+    flow.run(3000)
+    assert max(flow.waits) > 1.0, "or nothing hurt"
+    assert flow.memory.learned.hold_seconds > LEAST_HOLD_SECONDS + 60
+
+
+def test_a_peak_that_came_back_and_did_not_hurt_is_held_no_longer() -> None:
+    flow = recurring(240, 2.4)
+    flow.run(3000)
+    assert max(flow.waits[180:]) < 0.3
+    assert flow.memory.learned.hold_seconds == LEAST_HOLD_SECONDS
+
+
+def test_what_was_learned_of_peaks_fades() -> None:
+    loop = Loop()
+    loop.ticks(3)
+    loop.memory = replace(loop.memory, learned=replace(loop.memory.learned, hold_seconds=400.0))
+    loop.ticks(720)
+    assert LEAST_HOLD_SECONDS < loop.memory.learned.hold_seconds < 400.0
+
+
+def test_noise_changes_replicas_no_more_often_than_the_budget_of_an_hour() -> None:
+    noise = random.Random(7)
+    loop = Loop(WIDE, replace(TARGET, replicas=10, ready_replicas=10))
+    loop.ticks(60, **of(30.0))
+    loop.decisions.clear()
+    for _ in range(720):
+        loop.tick(**of(30.0 * noise.uniform(0.7, 1.3)))
+    assert changes(loop) <= MOST_TOKENS + 3600 * TOKENS_PER_SECOND
+
+
+def test_a_surge_passes_at_once_although_no_change_is_left() -> None:
+    loop = Loop(WIDE)
+    loop.ticks(20)
+    loop.memory = replace(loop.memory, action_tokens=0.0)
+    before = loop.target.replicas
+    assert loop.tick(**FLOOD).settings.replicas > before
+
+
+def test_advice_that_nobody_follows_costs_no_change_and_stays() -> None:
+    advised = replace(WIDE, replicas=replace(WIDE.replicas, mode=Mode.RECOMMEND, manual=12))
+    loop = Loop(advised, replace(TARGET, replicas=12, ready_replicas=12))
+    loop.ticks(240, **of(8.0))
+    advice = [decision.recommended.replicas for decision in loop.decisions[-60:]]
+    assert set(advice) == {advice[0]}
+    assert advice[0] < 12
+    assert loop.memory.action_tokens == MOST_TOKENS
+    assert loop.memory.shrunk_from == ()
