@@ -110,22 +110,26 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
         xy=m.xy * fade + x * y,
         yy=m.yy * fade + y * y,
     )
-    line = _line(sums)
+    line = _line(sums, learned.run_bytes)
     excess = learned.memory_excess_bytes * 0.5 ** (max(elapsed_seconds, 0.0) / TAIL_HALF_LIFE_SECONDS)
     if line is not None:
         base, slope = line
         excess = max(excess, worst - cache - base - slope * fullest)
-    return replace(learned, memory=sums, memory_excess_bytes=max(excess, 0.0))
+    run_bytes = line[1] if line is not None else 0.0
+    return replace(learned, memory=sums, memory_excess_bytes=max(excess, 0.0), run_bytes=run_bytes)
 
 
-def _line(m: Moments) -> tuple[float, float] | None:
-    """Least squares through the decayed pairs; None while they say too little."""
+def _line(m: Moments, known_run_bytes: float) -> tuple[float, float] | None:
+    """Least squares through the decayed pairs; None while they say too little.
+
+    A steady load says nothing of the slope. That is no reason to forget it: then only the intercept is learned.
+    """
     if m.n < LEAST_SAMPLES:
         return None
     variance = m.xx / m.n - (m.x / m.n) ** 2
-    if variance < LEAST_SPREAD_RUNS**2:
-        return None
-    slope = (m.xy / m.n - (m.x / m.n) * (m.y / m.n)) / variance
+    slope = known_run_bytes
+    if variance >= LEAST_SPREAD_RUNS**2:
+        slope = (m.xy / m.n - (m.x / m.n) * (m.y / m.n)) / variance
     if slope < LEAST_RUN_BYTES:
         return None
     return max((m.y - slope * m.x) / m.n, 0.0), slope
@@ -137,7 +141,7 @@ def memory_law(learned: Learned, observation: Observation, margin_bytes: float =
     The bound can only be too careful: it makes a run dearer than it is. `margin_bytes`: how much of the tail may stand
     above the budget. An objective leaves room below the limit for just this.
     """
-    line = _line(learned.memory)
+    line = _line(learned.memory, learned.run_bytes)
     if line is not None:
         return MemoryLaw(line[0], line[1], max(learned.memory_excess_bytes - margin_bytes, 0.0))
     worst = observation.value(SignalName.MEMORY_MAX_BYTES)

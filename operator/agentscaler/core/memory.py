@@ -66,6 +66,8 @@ class Learned:
     """When it last moved."""
     memory: Moments = Moments()
     """x: runs in flight per pod, y: bytes per pod without its cache."""
+    run_bytes: float = 0.0
+    """Slope of the law as last learned, for while the load is too steady to tell it; 0 while it is not known."""
     memory_excess_bytes: float = 0.0
     """How far the worst pod stood above the mean law: a slowly decaying maximum (the tail)."""
 

@@ -1,0 +1,113 @@
+"""The busy level, which replicas are sized for, follows what memory has taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from agentscaler.core.capacity import RESERVE
+from agentscaler.core.level import STEP_SECONDS
+from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
+from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop
+
+TEN = replace(POLICY, workers=WorkerPolicy(min=2, max=64, initial=10), replicas=ReplicaPolicy(min=2, max=2))
+ROOMY = replace(TARGET, memory_limit_bytes=2048 * MEBIBYTE)
+
+
+def kept(runs: float = 4.0) -> dict[str, Any]:
+    """As the law has it: 150 MiB and 20 MiB a run."""
+    held = (150.0 + 20.0 * runs) * MEBIBYTE
+    return {
+        "in_flight": 2 * runs,
+        "in_flight_max": runs,
+        "request_rate_60": 4 * runs,
+        "request_rate_300": 4 * runs,
+        "memory_mean_bytes": held,
+        "memory_max_bytes": held,
+        "cache_bytes": 0.0,
+        "worker_limit": 10.0,
+    }
+
+
+def learned(loop: Loop) -> Loop:
+    loop.ticks(20, **kept())
+    loop.memory = replace(loop.memory, learned=LEARNED)
+    return loop
+
+
+def level(loop: Loop) -> int:
+    return loop.memory.learned.busy_level or 10
+
+
+def climbed(loop: Loop, ticks: int = 720, **values: Any) -> list[tuple[float, int]]:
+    """The level and its time whenever it moved."""
+    moves = [(loop.now, level(loop))]
+    for _ in range(ticks):
+        loop.tick(**(kept() | values))
+        if level(loop) != moves[-1][1]:
+            moves.append((loop.now, level(loop)))
+    return moves
+
+
+def test_it_climbs_step_by_step_while_all_is_calm() -> None:
+    moves = climbed(learned(Loop(TEN, ROOMY)))
+    assert len(moves) > 4
+    for (before, low), (after, high) in pairwise(moves[1:]):
+        assert 0 < high - low <= max(1, low // 10)
+        assert after - before >= STEP_SECONDS
+
+
+def test_it_leaves_the_reserve_for_bursts_open() -> None:
+    loop = learned(Loop(TEN, ROOMY))
+    settings = loop.ticks(900, **kept()).settings
+    assert settings.workers is not None
+    assert settings.workers >= RESERVE * level(loop) - 1
+    assert level(loop) > 20
+
+
+def test_it_stands_still_while_runs_wait() -> None:
+    loop = learned(Loop(TEN, ROOMY))
+    assert len(climbed(loop, 360, queue_depth=200.0, in_flight=20.0)) == 1
+
+
+def test_it_stands_still_while_runs_are_slower_than_promised() -> None:
+    slow = replace(TEN, objectives=replace(TEN.objectives, latency=TEN.objectives.queue_wait))
+    assert len(climbed(learned(Loop(slow, ROOMY)), 360, latency=5.0)) == 1
+
+
+def test_it_falls_at_once_when_less_is_safe() -> None:
+    loop = learned(Loop(TEN, ROOMY))
+    loop.ticks(360, **kept())
+    high = level(loop)
+    loop.target = replace(loop.target, memory_limit_bytes=700 * MEBIBYTE)
+    loop.tick(**kept())
+    assert level(loop) == 10 < high, "the start value: below it memory safety acts by itself"
+
+
+def test_it_stays_within_the_users_bounds() -> None:
+    loop = learned(Loop(TEN, ROOMY))
+    loop.ticks(360, **kept())
+    loop.policy = replace(TEN, workers=WorkerPolicy(min=2, max=12, initial=10), replicas=ReplicaPolicy(min=1, max=9))
+    decision = loop.ticks(3, **kept())
+    assert decision.settings.workers is not None
+    assert decision.settings.workers <= 12
+    assert level(loop) <= 12
+
+
+def test_a_load_that_is_steady_for_hours_forgets_nothing() -> None:
+    """No spread, no regression: the reserve stays open, and the level still falls with what is safe."""
+    loop = learned(Loop(TEN, ROOMY))
+    for _ in range(600):
+        decision = loop.tick(**kept(), seconds=60.0)
+    assert decision.settings.workers is not None
+    assert decision.settings.workers > level(loop) > 20
+    loop.target = replace(loop.target, memory_limit_bytes=700 * MEBIBYTE)
+    loop.tick(**kept())
+    assert level(loop) == 10
+
+
+def test_nothing_is_learned_where_workers_are_not_ours() -> None:
+    for mode in (Mode.OFF, Mode.RECOMMEND):
+        theirs = replace(TEN, workers=replace(TEN.workers, mode=mode))
+        assert len(climbed(learned(Loop(theirs, ROOMY)), 360)) == 1
