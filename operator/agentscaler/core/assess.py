@@ -20,7 +20,6 @@ from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 
-TAIL_SHARE = 0.5
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
 
@@ -72,7 +71,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         current=current,
         knowledge=knowledge,
         demand=wanted,
-        law=memory_law(memory.learned, observation, _tail_margin(policy, target)),
+        law=memory_law(memory.learned, observation),
         workers_in_force=in_force,
         diagnosis=Diagnosis.UNKNOWN,
     )
@@ -161,12 +160,6 @@ def _knowledge(target: Target, observation: Observation, *, certain: bool | None
 def _exported(observation: Observation) -> bool:
     """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
     return SignalName.QUEUE_DEPTH in observation.signals
-
-
-def _tail_margin(policy: Policy, target: Target) -> float:
-    """Half of what the memory objective leaves below the limit."""
-    ratio, limit = policy.objectives.memory_ratio, target.memory_limit_bytes
-    return TAIL_SHARE * (1.0 - ratio) * limit if ratio is not None and limit is not None else 0.0
 
 
 def _reserve(policy: Policy, memory: Memory, workers: int | None) -> float:

@@ -7,6 +7,7 @@ backlog does not hide it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 from math import exp
 
@@ -110,11 +111,17 @@ def _growth(work: tuple[Sample, ...], window: float) -> float:
     """By how much the work in the system grew per second over a window; 0 where its begin is not known."""
     if not work:
         return 0.0
-    last = work[-1]
-    first = min(work, key=lambda s: abs(s.at - (last.at - window)))
-    if first.at >= last.at or abs(first.at - (last.at - window)) > SCRAPES_APART_SECONDS:
+    last, begin = work[-1], work[-1].at - window
+    after = bisect_left(work, begin, key=_time)
+    near = work[max(after - 1, 0) : after + 1]
+    first = min(near, key=lambda sample: abs(sample.at - begin))
+    if first.at >= last.at or abs(first.at - begin) > SCRAPES_APART_SECONDS:
         return 0.0
     return (last.value - first.value) / (last.at - first.at)
+
+
+def _time(sample: Sample) -> float:
+    return sample.at
 
 
 def _guesses(rates: tuple[float, ...], lead_seconds: float) -> tuple[float, ...]:

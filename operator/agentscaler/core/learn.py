@@ -135,15 +135,14 @@ def _line(m: Moments, known_run_bytes: float) -> tuple[float, float] | None:
     return max((m.y - slope * m.x) / m.n, 0.0), slope
 
 
-def memory_law(learned: Learned, observation: Observation, margin_bytes: float = 0.0) -> MemoryLaw | None:
+def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
     """The law as learned; before that, a bound that blames all of a busy pod's memory on its runs; else None.
 
-    The bound can only be too careful: it makes a run dearer than it is. `margin_bytes`: how much of the tail may stand
-    above the budget. An objective leaves room below the limit for just this.
+    The bound can only be too careful: it makes a run dearer than it is.
     """
     line = _line(learned.memory, learned.run_bytes)
     if line is not None:
-        return MemoryLaw(line[0], line[1], max(learned.memory_excess_bytes - margin_bytes, 0.0))
+        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes)
     worst = observation.value(SignalName.MEMORY_MAX_BYTES)
     fullest = observation.value(SignalName.IN_FLIGHT_MAX)
     if worst is None or fullest is None or fullest < 1:

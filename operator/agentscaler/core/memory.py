@@ -142,6 +142,8 @@ class Memory:
     """Applied changes of replicas, for rate policies. Stands in status."""
     undelivered_since: float | None = None
     """Since when pods have reported fewer workers than were set; None while they work under what was set."""
+    unexplained: tuple[Sample, ...] = ()
+    """Bytes of the worst pod above the law, at the last three scrapes: memory that rises without more runs."""
     worker_cap: int | None = None
     """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
     relieved_at: float = 0.0

@@ -6,6 +6,7 @@ It may always lower cache and workers.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil
 
 from agentscaler.api.conditions import Reason
@@ -17,7 +18,7 @@ from agentscaler.core.capacity import (
     cache_bytes_in_force,
     workers_for_demand,
 )
-from agentscaler.core.memory import Memory
+from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob
@@ -32,17 +33,22 @@ RELAX_SECONDS = 60.0
 RELAX_BELOW = 0.9
 SLACK = 0.05
 """The law moves by a little at each tick: what is over by less than this is left as it is."""
+RISES = 2
+RISE_SECONDS = 60.0
+"""Scrapes further apart than this tell no rise."""
 LEAK_SHARE = 0.5
 """Below this share of what a pod holds, its runs are not what fills it."""
 
 
 def relieve_memory(s: Situation, d: Draft) -> Draft:
     """Above the objective: the cache gives first, then workers. Replicas follow by themselves, sized for fewer."""
-    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
-    if budget is None or worst is None:
+    budget, worst, limit = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES), s.target.memory_limit_bytes
+    if budget is None or worst is None or limit is None:
         return d
-    if worst <= budget:
+    rising = _rising(s) * (SETTLE_SECONDS + s.policy.interval_seconds)
+    if worst <= budget and worst + rising <= (budget + limit) / 2:
         return _keep_invariant(s, d, budget)
+    worst += rising
     if s.now - s.memory.relieved_at < SETTLE_SECONDS:
         return _no_growth(s, d)
     d = _no_growth(s, d)
@@ -78,6 +84,27 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
         f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows, "
         f"and the cache cannot give enough",
     )
+
+
+def unexplained_bytes(s: Situation) -> Sample | None:
+    """What the worst pod holds above the learned law, with the time of its scrape; None while there is no law."""
+    worst, fullest = s.observation.signal(SignalName.MEMORY_MAX_BYTES), s.value(SignalName.IN_FLIGHT_MAX)
+    if worst.value is None or worst.observed_at is None or fullest is None or s.law is None or not s.law.learned:
+        return None
+    explained = _cache_held(s) + s.law.base_bytes + s.law.per_run_bytes * fullest
+    return Sample(worst.observed_at, worst.value - explained)
+
+
+def _rising(s: Situation) -> float:
+    """Bytes per second by which the worst pod rose without more runs, twice in a row; 0 where it did not.
+
+    One run that takes a lot at once is a step, and no rise.
+    """
+    now, past = unexplained_bytes(s), s.memory.unexplained[-2:]
+    if now is None or len(past) < RISES:
+        return 0.0
+    steps = [(b.value - a.value) / (b.at - a.at) for a, b in pairwise((*past, now)) if 0 < b.at - a.at <= RISE_SECONDS]
+    return max(min(steps), 0.0) if len(steps) == RISES else 0.0
 
 
 def _no_growth(s: Situation, d: Draft) -> Draft:
@@ -172,6 +199,9 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
 
 def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     """Keep the cap that pressure forced, and relax it step by step while memory stays calm."""
+    above = unexplained_bytes(s)
+    if above is not None and (not memory.unexplained or above.at > memory.unexplained[-1].at):
+        memory = replace(memory, unexplained=(*memory.unexplained[-RISES:], above))
     relieved = {step.knob for step in d.steps if step.rule == "relieve-memory"}
     fewer = Knob.WORKERS in relieved and (d.settings.workers or 0) < (s.current.workers or 0)
     smaller = Knob.CACHE in relieved and (d.settings.cache.max_bytes or 0) < (s.current.cache.max_bytes or 0)
