@@ -36,6 +36,8 @@ class Flow:
     waits: list[float] = field(default_factory=list)
     """At every decision: how long the last run in the queue is going to wait, seconds."""
     seen: list[Observation] = field(default_factory=list)
+    seen_ready: list[int] = field(default_factory=list)
+    """Ready pods at every decision."""
     _ended: list[float] = field(default_factory=lambda: [0.0])
     _coming: list[tuple[float, int]] = field(default_factory=list)
 
@@ -101,6 +103,7 @@ class Flow:
         self.memory = decision.memory
         self.decisions.append(decision)
         self.seen.append(seen)
+        self.seen_ready.append(self.target.ready_replicas)
         self.waits.append(seen.value(SignalName.QUEUE_WAIT) or 0.0)
         wanted = decision.settings.replicas
         if wanted > self.target.replicas:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from dataclasses import replace
 
 from hypothesis import assume, given, settings
@@ -20,8 +22,10 @@ from agentscaler.core.policy import (
 from agentscaler.core.recall import recall
 from agentscaler.core.schedules import heed_schedules
 from agentscaler.core.target import Target
+from agentscaler.kube.codec import decode, encode
+from tests.flow import Flow
 from tests.property.strategies import policies, stories
-from tests.worlds import MEBIBYTE, START, observe
+from tests.worlds import MEBIBYTE, POLICY, START, observe
 
 DECISION = TypeAdapter(Decision)
 
@@ -161,7 +165,7 @@ def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
     """Status keeps what it keeps, Prometheus gives back the windows, and nothing shrinks for a full window."""
     for index in range(1, len(story)):
         decision, policy, target, observation, memory, now = story[index]
-        kept = replace(memory, needs=(), worker_needs=(), known_since=None)
+        kept = decode(encode(memory))
         history = tuple(past for _, _, _, past, _, _ in story[:index] if now - past.evaluated_at < 600)
         recalled = recall(policy, target, history, kept, in_force=memory.settings)
         again = decide(policy, target, observation, recalled, now)
@@ -195,3 +199,62 @@ def test_a_full_pause_moves_nothing_inside_the_bounds(
         decision = decide(paused, target, observation, memory, now)
         inside = policy.replicas.min <= target.replicas <= policy.replicas.max
         assert not inside or decision.settings.replicas == target.replicas
+
+
+LOADS = st.tuples(st.floats(0.5, 8), st.floats(0, 0.01), st.floats(0.5, 8), st.integers(60, 1500))
+"""A base, a rise per second, a step, and when it comes; runs per second."""
+
+
+@given(LOADS, st.integers(120, 1500), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_restart_under_a_rising_load_orders_no_fewer(
+    load: tuple[float, float, float, int], seconds: int, status_lost: bool
+) -> None:
+    base, rise, step, at = load
+    policy = replace(POLICY, interval_seconds=15, replicas=replace(POLICY.replicas, max=100))
+    flow = Flow(lambda t: base + rise * t + (step if t >= at else 0.0), policy=policy)
+    flow.run(seconds)
+    without = flow.decisions[-1]
+    before = flow.decisions[-2].memory
+    kept = Memory() if status_lost else decode(encode(before))
+    past = tuple(seen for seen in flow.seen[:-1] if flow.now - seen.evaluated_at <= 620)
+    target = replace(flow.target, replicas=without.current.replicas, ready_replicas=flow.seen_ready[-1])
+    recalled = recall(policy, target, past, kept, in_force=before.settings)
+    again = decide(policy, target, flow.seen[-1], recalled, flow.now)
+    assert again.settings.replicas >= min(without.settings.replicas, target.replicas)
+    if not status_lost:
+        assert again.settings.replicas >= without.settings.replicas
+
+
+@given(stories())
+@settings(max_examples=40, deadline=None)
+def test_what_is_remembered_stays_small(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    decision, policy, target, _, memory, now = story[-1]
+    seen = observe(now, in_flight=1e6, queue_depth=1e6, request_rate_60=1e5, request_rate_300=1e5)
+    for tick in range(80):
+        now += 5.0
+        shaken = replace(target, replicas=decision.settings.replicas)
+        wave = replace(seen, evaluated_at=now) if tick % 2 else observe(now)
+        decision = decide(policy, shaken, wave, decision.memory, now)
+        memory = decision.memory
+    foresight = memory.foresight
+    assert foresight.work[-1].at - foresight.work[0].at <= 620.0
+    assert len(foresight.pending) <= (900 + 60) / 5
+    assert len(foresight.errors) in {0, 6}
+    assert all(now - each.at <= 900 for each in memory.shrunk_from)
+    assert 0 <= memory.action_tokens <= 6
+    assert memory.cut_tokens >= 0
+    assert len(json.dumps(encode(memory), separators=(",", ":"))) <= 6 * 1024
+
+
+@given(stories())
+@settings(max_examples=40, deadline=None)
+def test_deciding_changes_none_of_its_inputs(
+    story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
+) -> None:
+    for _, policy, target, observation, memory, now in story:
+        before = deepcopy((policy, target, observation, memory))
+        assert decide(policy, target, observation, memory, now) == decide(policy, target, observation, memory, now)
+        assert (policy, target, observation, memory) == before
