@@ -15,6 +15,7 @@ from agentscaler.core.observation import Health, SignalName
 from agentscaler.core.policy import Behavior, ReplicaPolicy, ScalingRules, WorkerPolicy
 from agentscaler.core.recall import recall
 from agentscaler.core.target import Pod
+from tests.flow import Flow
 from tests.worlds import (
     BUSY,
     LEARNED,
@@ -234,3 +235,21 @@ def test_a_provider_that_always_fails_a_little_does_not_hinder_growth() -> None:
     loop.ticks(40, upstream_call_rate=10.0, upstream_5xx_rate=0.05)
     before = loop.target.replicas
     assert loop.tick(**SPIKE, upstream_call_rate=10.0, upstream_5xx_rate=0.05 + 2 / 60).settings.replicas > before
+
+
+def test_workers_that_never_reach_the_pods_are_made_up_for_by_replicas() -> None:
+    """Not mounted, refused, or waiting for a restart: what was ordered is not there, and the queue says so."""
+    policy = replace(POLICY, replicas=ReplicaPolicy(min=1, max=40), workers=WorkerPolicy(min=2, max=32, initial=8))
+    flow = Flow(lambda at: 4.0 if at < 900 else 24.0, policy=policy, delivers=False, own_workers=4)
+    flow.run(2400)
+    assert max(flow.waits[-180:]) < 1.0
+    assert flow.target.replicas * flow.own_workers >= 24.0 * flow.service_seconds
+
+
+def test_workers_that_arrive_late_order_no_replicas_in_their_place() -> None:
+    policy = replace(POLICY, workers=WorkerPolicy(min=2, max=32, initial=8))
+    loop = Loop(policy)
+    loop.ticks(60, worker_limit=8.0)
+    size = loop.target.replicas
+    assert workers(loop.tick(**SPIKE, worker_limit=8.0)) > 8
+    assert loop.ticks(6, **SPIKE, worker_limit=8.0).settings.replicas == size

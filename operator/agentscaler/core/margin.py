@@ -51,7 +51,7 @@ def late_share(objectives: Objectives, observation: Observation) -> float | None
         return None
     tail = 1.0 - objectives.queue_wait.quantile
     ratio = wait / objectives.queue_wait.target_seconds
-    return min(tail * ratio**2, 0.5) if ratio > 1.0 else 0.0
+    return min(tail * ratio * ratio, 0.5) if ratio > 1.0 else 0.0
 
 
 def deviations(learned: Learned, objectives: Objectives, *, reserve: float = 1.0) -> float:
