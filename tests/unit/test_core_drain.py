@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.drain import CUT_SHARE
+from agentscaler.core.assess import assess
+from agentscaler.core.drain import CUT_SHARE, cut_runs
 from agentscaler.core.memory import Learned
 from agentscaler.core.policy import ReplicaPolicy
 from agentscaler.core.settings import Knob
 from agentscaler.core.target import Target
-from tests.worlds import POLICY, TARGET, Loop, without_hold
+from tests.worlds import POLICY, TARGET, Loop, observe, without_hold
 
 HOUR = 3600.0
 EIGHT = replace(TARGET, replicas=8, ready_replicas=8)
@@ -97,3 +98,16 @@ def test_the_users_bounds_go_before_the_runs() -> None:
     loop.ticks(20, **work(12.0, 1200.0))
     loop.policy = replace(WIDE, replicas=replace(WIDE.replicas, max=5))
     assert loop.tick(**work(12.0, 1200.0)).settings.replicas == 5
+
+
+def test_the_histogram_of_durations_tells_how_many_outlive_their_pod() -> None:
+    """A mean of a minute each time: all alike, by no histogram an exponential law, or few that take very long."""
+    alike = ((55.0, 0.0), (65.0, 1.0), (1000.0, 1.0))
+    tail = ((1.0, 0.0), (10.0, 0.93), (600.0, 0.93), (1000.0, 1.0))
+
+    def cut(buckets: tuple[tuple[float, float], ...]) -> float:
+        loop = settled(60.0, replace(EIGHT, grace_seconds=65.0))
+        seen = replace(observe(loop.now + 5, **work(24.0, 60.0)), service_buckets=buckets)
+        return cut_runs(assess(WIDE, loop.target, seen, loop.memory, loop.now + 5))
+
+    assert cut(alike) < 0.05 < cut(()) < cut(tail)
