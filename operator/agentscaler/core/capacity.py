@@ -16,7 +16,7 @@ from agentscaler.core.situation import Draft, Situation, describe_cache
 LEAST_CACHE_CUT = 0.05
 """A cut of less is not worth a write."""
 DEFAULT_WORKERS = 8
-RESERVE = 1.7
+RESERVE = 1.6
 """Slots over the busy level that stand open for bursts, where memory has room: with fewer, bursts break through."""
 CPU_SHARE = 0.9
 DELIVERY_SECONDS = 60.0

@@ -56,12 +56,11 @@ def foresee(foresight: Foresight, observation: Observation, now: float, *, lead_
     errors = foresight.errors if len(foresight.errors) == len(guesses) else (0.0,) * len(guesses)
     due = [f for f in foresight.pending if 0 <= now - f.at - lead_seconds <= SCORED_WITHIN_SECONDS]
     waiting = tuple(f for f in foresight.pending if now - lead_seconds < f.at < now)
-    scale = max(rates[0], 1e-3)
     for forecast in due:
         if len(forecast.rates) == len(guesses) and work[-1].at - work[0].at >= SCORED_AFTER_SECONDS:
             fade = exp(-max(now - foresight.scored_at, 0.0) / MEMORY_SECONDS) if foresight.scored_at else 0.0
             errors = tuple(
-                fade * error + (1 - fade) * _badness(guess - rates[0], scale)
+                fade * error + (1 - fade) * _badness(guess, rates[0])
                 for error, guess in zip(errors, forecast.rates, strict=True)
             )
             foresight = replace(foresight, scored_at=now)
@@ -138,6 +137,7 @@ def _guesses(rates: tuple[float, ...], lead_seconds: float) -> tuple[float, ...]
     return tuple(min(max(rate, low), high) for rate in (*rates, *trends))
 
 
-def _badness(error: float, scale: float) -> float:
-    relative = error / scale
+def _badness(guess: float, actual: float) -> float:
+    """Relative squared error, 1 at most for a guess that is too high, whatever has stopped."""
+    relative = (guess - actual) / max(guess if guess > actual else actual, 1e-3)
     return relative * relative * (TOO_LOW if relative < 0 else 1.0)
