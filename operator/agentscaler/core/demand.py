@@ -7,12 +7,11 @@ from math import ceil, sqrt
 
 from agentscaler.core.forecast import arrival_rate, rate_of_this_moment
 from agentscaler.core.learn import work_within
-from agentscaler.core.margin import NEUTRAL, deviations
+from agentscaler.core.margin import HEADROOM, NEUTRAL, deviations, headroom
 from agentscaler.core.memory import Foresight, Learned
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.policy import Policy
 
-HEADROOM = 1.08
 LATE_SHARE_OF_OBJECTIVE = 0.3
 """A queue that would wait longer than this share of the objective is a surge."""
 NO_FORESIGHT = Foresight()
@@ -41,10 +40,12 @@ class Demand:
     """False where some pods did not report: then this is a lower bound, good for growing only."""
     deviations: float = NEUTRAL
     """Standard deviations of Poisson work kept free."""
+    headroom: float = HEADROOM
+    """Factor on the forecast."""
 
     def staffed(self, runs: float) -> float:
         """Workers for `runs` of random work: the mean, some headroom and the square root."""
-        return max(runs * HEADROOM + self.deviations * sqrt(runs), 0.0) if runs > 0 else 0.0
+        return max(runs * self.headroom + self.deviations * sqrt(runs), 0.0) if runs > 0 else 0.0
 
 
 def _at_least(observation: Observation, name: SignalName) -> tuple[float | None, bool]:
@@ -105,6 +106,7 @@ def demand(
         surge=surge,
         certain=busy_whole and queue_whole,
         deviations=deviations(learned, policy.objectives, reserve=reserve),
+        headroom=headroom(reserve),
     )
 
 

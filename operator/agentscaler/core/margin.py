@@ -17,10 +17,14 @@ PRIOR_SECONDS = 3600.0
 """The begin counts as an hour in which as many were late as may be."""
 AIM = 0.9
 """Share of the tolerated lateness that is aimed at."""
+HEADROOM = 1.08
+"""Factor on the forecast for what forecasts miss, where no slots stand open."""
+FULL_RESERVE = 1.5
+"""From so many slots for each run that a pod is sized for, bursts are theirs to meet."""
 NEUTRAL = 0.72
 """Standard deviations of Poisson work kept free while as many are late as may be."""
 RESERVED = 1.2
-"""So many fewer where slots for half as many runs again stand open."""
+"""So many fewer where a full reserve of slots stands open."""
 LOOSEN, TIGHTEN = 1.08, 0.065
 """After one early loss a symmetric feedback would keep too much for the rest of the day: it tightens little."""
 LEAST, MOST = -1.4, 4.5
@@ -54,12 +58,22 @@ def late_share(objectives: Objectives, observation: Observation) -> float | None
     return min(tail * ratio * ratio, 0.5) if ratio > 1.0 else 0.0
 
 
+def headroom(reserve: float) -> float:
+    """Factor on the forecast."""
+    return HEADROOM - (HEADROOM - 1.0) * _reserved(reserve)
+
+
+def _reserved(reserve: float) -> float:
+    """How far open slots take over from pods that are kept free, 0 to 1."""
+    return min(max(reserve - 1.0, 0.0) / (FULL_RESERVE - 1.0), 1.0)
+
+
 def deviations(learned: Learned, objectives: Objectives, *, reserve: float = 1.0) -> float:
     """Standard deviations of Poisson work to keep free.
 
     `reserve`: open worker slots over the busy level. What stands open for bursts need not be kept free twice.
     """
-    neutral = NEUTRAL - RESERVED * min(max(reserve - 1.0, 0.0) / 0.5, 1.0)
+    neutral = NEUTRAL - RESERVED * _reserved(reserve)
     if objectives.queue_wait is None:
         return neutral
     aim = AIM * (1.0 - objectives.queue_wait.quantile)
