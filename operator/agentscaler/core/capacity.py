@@ -141,10 +141,10 @@ def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
 
     A fluid projection of the work in the system: arrivals go on, the workers that there are pass what they can, and
     pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
-    there when it is gone: it is enough that it is gone one start-up later.
+    there when it is gone: it is enough that it is gone a quarter of a start-up later.
     """
     reach, service = delivered_workers(s, reach), demand.service_seconds
-    patience = s.memory.learned.start_up_seconds
+    patience = s.memory.learned.start_up_seconds / 4
     horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
     rate = max(demand.arrival_rate, demand.present_rate)
     slots = float(reach * s.serving_pods)

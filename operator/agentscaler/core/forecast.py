@@ -139,5 +139,5 @@ def _guesses(rates: tuple[float, ...], lead_seconds: float) -> tuple[float, ...]
 
 def _badness(guess: float, actual: float) -> float:
     """Relative squared error, 1 at most for a guess that is too high, whatever has stopped."""
-    relative = (guess - actual) / max(guess if guess > actual else actual, 1e-3)
+    relative = (guess - actual) / max(guess, actual, 1e-3)
     return relative * relative * (TOO_LOW if relative < 0 else 1.0)
