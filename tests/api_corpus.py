@@ -48,6 +48,14 @@ MATCHERS = "matchers must name Prometheus labels"
 SIGNALS = "overrides must name signals: one of latency, duration"
 WINDOW = "signals.windowSeconds must not be shorter than tuning.intervalSeconds: widen the window"
 RESTART = "delivery.mode Restart needs template: an adopted Deployment is never restarted; use Hot"
+TIME = 'a time of day is written with hours and minutes: "08:30", and "24:00" for the end of the day'
+ZONE = "timeZone must be a name of the time zone database: write it as Europe/Berlin or UTC"
+START_END = 'start must differ from end and come before "24:00": write a whole day as start "00:00", end "24:00"'
+NO_BOUND = "a schedule needs min or max: say which bound it sets"
+DROPS = "delivery.mode Restart needs statefulness none: a restart drops what pods keep in memory; use Hot"
+PER_REPLICA = 'targetPerReplica must be above 0: write it as 20 or as a string such as "0.5"'
+PARAMETERS = "parameters must have names of letters, digits and '_', not starting with a digit"
+OWN_PARAMETERS = "parameters namespace and name are the object's own: leave them out"
 CONTAINER = "container must be the name of one of template.spec.containers: correct it or leave it out"
 
 
@@ -75,6 +83,74 @@ def _ranges(path: str, low: Any, middle: Any, high: Any, *, initial: bool = True
     return cases
 
 
+def _schedules() -> list[Case]:
+    path = "spec.tuning.replicas.schedules[0]"
+
+    def schedule(**fields: Any) -> dict[str, Any]:
+        given = {"start": "08:00", "end": "18:00", "min": 5} | fields
+        return tuned(replicas={"schedules": [{key: value for key, value in given.items() if value is not None}]})
+
+    return [
+        Case("schedule", schedule(name="office", days=["Mon", "Fri"], timeZone="Europe/Berlin", max=9)),
+        Case("schedule over midnight", schedule(start="22:30", end="06:00", min=0, max=0)),
+        Case("schedule of a day", schedule(start="00:00", end="24:00")),
+        Case("schedules empty", tuned(replicas={"schedules": []})),
+        *(
+            Case(f"zone {zone}", schedule(timeZone=zone))
+            for zone in ("UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "Europe/Atlantis")
+        ),
+        *(
+            Case(f"zone {zone!r}", schedule(timeZone=zone), f"{path}.timeZone: {ZONE}")
+            for zone in ("../etc/passwd", "/UTC", "Europe/", "Europe Berlin", "UTC\n", "+01:00")
+        ),
+        Case("zone empty", schedule(timeZone=""), f"{path}.timeZone", "at least 1 chars long"),
+        *(
+            Case(f"start {time!r}", schedule(start=time), f"{path}.start: {TIME}")
+            for time in ("8:00", "24:01", "25:00", "12:60", "noon", "")
+        ),
+        Case("end at the start", schedule(end="08:00"), f"{path}.start: {START_END}"),
+        Case("start at the end of the day", schedule(start="24:00"), f"{path}.start: {START_END}"),
+        Case("no start", schedule(start=None), "start", "Required value"),
+        Case("no end", schedule(end=None), "end", "Required value"),
+        Case("schedule without bounds", schedule(min=None), f"{path}: {NO_BOUND}"),
+        Case("schedule: min above max", schedule(max=4), f"{path}.min: {MIN_ABOVE_MAX}"),
+        Case("schedule: only max", schedule(min=None, max=0)),
+        Case("schedule: too many pods", schedule(max=1001), f"{path}.max", "less than or equal to 1000"),
+        Case("no days", schedule(days=[]), f"{path}.days", "at least 1 items"),
+        Case("days in other words", schedule(days=["Monday"]), f"{path}.days[0]", 'supported values: "Mon"'),
+        Case("name of a schedule in words", schedule(name="Office hours"), f"{path}.name: {LABEL}"),
+    ]
+
+
+def _demands() -> list[Case]:
+    path = "spec.tuning.replicas.externalDemand"
+
+    def demand(**fields: Any) -> dict[str, Any]:
+        given = {"template": "rabbitmq", "targetPerReplica": 20} | fields
+        return tuned(replicas={"externalDemand": {key: value for key, value in given.items() if value is not None}})
+
+    return [
+        Case("external demand", demand(parameters={"queue": 'a b"}', "vhost_2": ""})),
+        *(Case(f"target {value!r}", demand(targetPerReplica=value)) for value in (1, "0.5", 1000)),
+        *(
+            Case(f"target {value!r}", demand(targetPerReplica=value), f"{path}.targetPerReplica: {PER_REPLICA}")
+            for value in (0, -1, "0", "1e3", "all")
+        ),
+        Case("external demand without a target", demand(targetPerReplica=None), "targetPerReplica", "Required value"),
+        Case("external demand without a template", demand(template=None), "template", "Required value"),
+        Case("template as PromQL", demand(template="sum(x)"), f"{path}.template: {LABEL}"),
+        *(
+            Case(f"parameters {value!r}", demand(parameters=value), f"{path}.parameters: {PARAMETERS}")
+            for value in ({"a-b": "x"}, {"1a": "x"}, {"": "x"}, {"a}": "x"})
+        ),
+        *(
+            Case(f"parameter {name}", demand(parameters={name: "x"}), f"{path}.parameters: {OWN_PARAMETERS}")
+            for name in ("namespace", "name")
+        ),
+        Case("too many parameters", demand(parameters={f"a{i}": "x" for i in range(9)}), "parameters", "at most 8"),
+    ]
+
+
 def _quantile(value: Any) -> dict[str, Any]:
     return owned(objectives={"queueWait": {"quantile": value, "targetMilliseconds": 5000}})
 
@@ -97,6 +173,14 @@ CASES: tuple[Case, ...] = (
         {"scaleTargetRef": TARGET, "delivery": {"mode": "Restart"}},
         f"spec.delivery.mode: {RESTART}",
     ),
+    Case("state in memory", owned(statefulness="inMemory", delivery={"mode": "Hot"})),
+    Case(
+        "restart of state in memory",
+        owned(statefulness="inMemory", delivery={"mode": "Restart"}),
+        f"spec.delivery.mode: {DROPS}",
+    ),
+    Case("restart without state", owned(statefulness="none", delivery={"mode": "Restart"})),
+    Case("state elsewhere", owned(statefulness="onDisk"), "spec.statefulness", 'supported values: "none"'),
     Case("window at the interval", owned(signals={"windowSeconds": 300}, tuning={"intervalSeconds": 300})),
     Case(
         "window below the interval",
@@ -109,6 +193,21 @@ CASES: tuple[Case, ...] = (
     *_ranges("cache.ttlSeconds", 1, 5, 10),
     *_ranges("circuitBreaker.failureRateThresholdPercent", 1, 5, 10),
     *_ranges("circuitBreaker.waitDurationInOpenStateSeconds", 1, 5, 10),
+    *_schedules(),
+    *_demands(),
+    Case("fallback", tuned(replicas={"fallback": {"failureThreshold": 3, "replicas": 6}})),
+    Case(
+        "fallback without a size",
+        tuned(replicas={"fallback": {"failureThreshold": 3}}),
+        "spec.tuning.replicas.fallback.replicas",
+        "Required value",
+    ),
+    Case(
+        "fallback to zero",
+        tuned(replicas={"fallback": {"failureThreshold": 3, "replicas": 0}}),
+        "spec.tuning.replicas.fallback.replicas",
+        "greater than or equal to 1",
+    ),
     # forms
     *(Case(f"quantile {value!r}", _quantile(value)) for value in ("0.5", ".95", "0.99", "0.999990", ".01")),
     *(

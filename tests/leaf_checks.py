@@ -21,13 +21,22 @@ from agentscaler.kube.live import Live
 from agentscaler.kube.store import Record, Store
 from agentscaler.kube.workload import deployment
 from agentscaler.objects import Watched
+from agentscaler.signals import external
 from agentscaler.signals.plan import plan
 from agentscaler.signals.servers import Server
 from tests.api_corpus import owned
 from tests.worlds import MEBIBYTE, TARGET, Loop
 
-Ticks = tuple[tuple[int, dict[str, float]], ...]
+Ticks = tuple[tuple[int, dict[str, Any]], ...]
 """(how many ticks of 5 s, the signals that differ from an easy load)."""
+
+
+SERVER = Server(
+    "default",
+    "http://127.0.0.1",
+    scrape_interval_seconds=5,
+    demand_templates=(("one", 'one{queue="${queue}"}'), ("two", 'two{queue="${queue}"}')),
+)
 
 
 def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -40,7 +49,7 @@ def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             (at,) = at.values()
             continue
         at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
-    at[last] = value
+    at[int(last) if isinstance(at, list) else last] = value
     return spec
 
 
@@ -71,8 +80,9 @@ def asked(spec: dict[str, Any]) -> tuple[Any, ...]:
     """Where the signals of an object are read, and by which queries."""
     request = watched(spec).request
     assert request is not None
-    made = plan(Server("default", "http://127.0.0.1", scrape_interval_seconds=5), METRICS, [request])
-    return request.server, request.preset, request.workload, sorted(repr(query) for query in (*made.quick, *made.slow))
+    made = plan(SERVER, METRICS, [request])
+    queries = (*made.quick, *made.slow, *external.queries(SERVER, made.demand_templates, [request]))
+    return request.server, request.preset, request.workload, sorted(repr(query) for query in queries)
 
 
 def decided(spec: dict[str, Any], ticks: Ticks, limit_bytes: int | None) -> list[Any]:

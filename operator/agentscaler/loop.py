@@ -260,7 +260,7 @@ class Loop:
             uid = watched.record.uid
             watched.observation, watched.conflict = observations.get(uid), lives[uid].conflict
         everyone = self._watched.values()
-        self._telemetry.observed(w.observation for w in everyone if w.observation is not None)
+        self._telemetry.observed(w.observation for w in everyone if w.observation is not None and not w.at_rest)
         self._telemetry.conflicting(Counter(str(w.conflict.reason) for w in everyone if w.conflict is not None))
         fast = [w for w in everyone if w.policy is not None and w.policy.interval_seconds <= self._tick_seconds]
         samples = [

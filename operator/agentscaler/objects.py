@@ -77,6 +77,11 @@ class Watched:
         """For a line in the log."""
         return {"namespace": self.record.namespace, "object": self.record.name}
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether there are no pods on purpose, so that there is nothing to know."""
+        return self.decision is not None and self.decision.settings.replicas == 0
+
     def take(self, record: Record) -> bool:
         """Take in the record of now; whether its user has changed it, or it is new."""
         self.record = record
@@ -227,6 +232,7 @@ def _container(record: Record) -> dict[str, object]:
 def _request(record: Record, policy: Policy) -> SignalRequest:
     assert record.spec is not None
     wait, latency = policy.objectives.queue_wait, policy.objectives.latency
+    external = choices.external(record.spec)
     return SignalRequest(
         uid=record.uid,
         namespace=record.namespace,
@@ -238,5 +244,7 @@ def _request(record: Record, policy: Policy) -> SignalRequest:
         latency_quantile=latency.quantile if latency is not None else None,
         latency_target_seconds=latency.target_seconds if latency is not None else None,
         overrides=overrides_of(record.spec.signals),
+        external_template=external.template if external is not None else "",
+        external_parameters=tuple(sorted((external.parameters or {}).items())) if external is not None else (),
         required=REQUIRED,
     )

@@ -141,7 +141,7 @@ class Telemetry:
             self._conflicts.labels(reason).set(count)
 
     def observed(self, observations: Iterable[Observation]) -> None:
-        """The health of all signals of all objects as last seen."""
+        """The health of all signals of all objects with pods as last seen."""
         tally = Tally((name, signal.health) for seen in observations for name, signal in seen.signals.items())
         self._signals.clear()
         for (name, health), count in tally.items():

@@ -16,6 +16,7 @@ from agentscaler.settings import load
 from agentscaler.signals.servers import Server
 from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, Json, kinds, of, operator_config
 
+BACKLOG = 'sum(messages{queue=~"${queue}|<none>", namespace="${namespace}"}) > 0 # {{ it }}'
 SECRET = {"secret": "prometheus", "key": "it"}
 EVERYTHING: Json = {
     "prometheus": {
@@ -32,6 +33,7 @@ EVERYTHING: Json = {
             "podLabel": "p",
             "targetLabels": ["job", "replica"],
             "parameters": {"dedup": "true"},
+            "demandTemplates": {"backlog": BACKLOG},
             "maxResponseBytes": 10_000_000,
         },
         "token": {"url": "http://token:9090", "bearerToken": SECRET},
@@ -172,6 +174,7 @@ def test_the_operator_takes_its_configuration(helm: Helm, tmp_path: Path) -> Non
         pod_label="p",
         target_labels=("job", "replica"),
         parameters=(("dedup", "true"),),
+        demand_templates=(("backlog", BACKLOG),),
         max_response_bytes=10_000_000,
     )
     assert settings.prometheus["token"].bearer_token_file == f"{FILES}/token/token"

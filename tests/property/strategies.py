@@ -12,6 +12,7 @@ from agentscaler.core.policy import (
     Behavior,
     BreakerPolicy,
     CachePolicy,
+    Fallback,
     Mode,
     Objectives,
     Policy,
@@ -21,6 +22,7 @@ from agentscaler.core.policy import (
     ReplicaPolicy,
     ScalingPolicy,
     ScalingRules,
+    Schedule,
     SelectPolicy,
     WorkerPolicy,
 )
@@ -54,6 +56,18 @@ RULES = st.builds(
     tolerance=st.none() | st.floats(0, 0.5),
 )
 
+MINUTES = st.sampled_from([0, 60, 825, 826, 827, 828, 900, 1439])
+"""Times of day about that of START, 13:46:40 UTC, so that schedules begin and end in a story."""
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    start, end = draw(st.lists(MINUTES, min_size=2, max_size=2, unique=True))
+    low, high = sorted(draw(st.tuples(st.integers(0, 60), st.integers(0, 60))))
+    zone = draw(st.sampled_from(["UTC", "UTC", "Asia/Tokyo", "Europe/Atlantis"]))
+    given = draw(st.sampled_from([(low, high), (low, None), (None, high)]))
+    return Schedule("one", tuple(range(7)), start, end, zone, *given)
+
 
 @st.composite
 def policies(draw: st.DrawFn, *, auto: bool = False) -> Policy:
@@ -73,10 +87,14 @@ def policies(draw: st.DrawFn, *, auto: bool = False) -> Policy:
             replicas.max,
             manual=1 if auto else draw(st.integers(0, 60)),
             behavior=None if auto else draw(st.none() | st.builds(Behavior, RULES, RULES)),
+            external_target=draw(st.none() | st.floats(0.1, 100)),
+            fallback=draw(st.none() | st.builds(Fallback, st.integers(1, 3), st.integers(1, 60))),
+            schedules=tuple(draw(st.just([]) | st.lists(schedules(), max_size=2))),
         ),
         workers=WorkerPolicy(draw(mode), workers.min, workers.max, draw(st.none() | st.just(workers.initial))),
         cache=CachePolicy(draw(mode), draw(st.none() | bounds(MEBIBYTE, 2**33)), draw(st.none() | bounds(1, 86400))),
         breaker=BreakerPolicy(draw(mode), draw(st.none() | bounds(1, 100)), draw(st.none() | bounds(1, 600))),
+        state_in_memory=not auto and draw(st.booleans()),
         paused_scale_in=not auto and draw(st.booleans()),
         paused_scale_out=not auto and draw(st.booleans()),
     )

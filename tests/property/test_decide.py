@@ -18,6 +18,7 @@ from agentscaler.core.policy import (
     Policy,
 )
 from agentscaler.core.recall import recall
+from agentscaler.core.schedules import heed_schedules
 from agentscaler.core.target import Target
 from tests.property.strategies import policies, stories
 from tests.worlds import MEBIBYTE, START, observe
@@ -30,13 +31,14 @@ DECISION = TypeAdapter(Decision)
 def test_no_knob_leaves_the_users_bounds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
-    for decision, policy, target, *_ in story:
+    for decision, policy, target, _, _, now in story:
         s = decision.settings
         if policy.replicas.manual == 0:
             assert s.replicas == (target.replicas if target.conflict else 0)
             continue
+        bounds = heed_schedules(policy, target.replicas, now).replicas
         if policy.replicas.mode is Mode.AUTO and not target.conflict:
-            assert policy.replicas.min <= s.replicas <= policy.replicas.max
+            assert bounds.min <= s.replicas <= bounds.max
         if policy.workers.mode is Mode.AUTO and s.workers is not None:
             assert policy.workers.min <= s.workers <= policy.workers.max
         for value, limits, mode in (
@@ -73,7 +75,8 @@ def test_unknown_demand_never_lowers_capacity(
     for _ in range(3):
         now += 200
         decision = decide(policy, target, Observation(now, lost), last.memory, now)
-        assert decision.settings.replicas >= min(last.settings.replicas, policy.replicas.max)
+        most = heed_schedules(policy, target.replicas, now).replicas.max
+        assert decision.settings.replicas >= min(last.settings.replicas, most)
         if last.settings.workers is not None and decision.settings.workers is not None:
             law = [step for step in decision.steps if step.rule == "memory-invariant"]
             assert law or decision.settings.workers >= last.settings.workers

@@ -17,7 +17,7 @@ from agentscaler.api.structural import structural
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = crd.render()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-LARGEST_BYTES = 60_000
+LARGEST_BYTES = 80_000
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

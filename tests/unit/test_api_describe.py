@@ -45,6 +45,6 @@ def test_the_description_is_a_spec_that_means_the_same(case: Case) -> None:
     told["signals"].pop("overrides", None)
     again = parse_spec(
         owned(replicas=spec.replicas, **{key: told[key] for key in ("objectives", "signals", "tuning")})
-        | {key: told[key] for key in ("pausedScaleIn", "pausedScaleOut")}
+        | {key: told[key] for key in ("statefulness", "pausedScaleIn", "pausedScaleOut")}
     )
     assert effective(again) == effective(spec)

@@ -9,6 +9,7 @@ import pytest
 from agentscaler.api.crd import render
 from agentscaler.api.reference import leaves
 from agentscaler.api.signals import KINDS, OVERRIDABLE
+from agentscaler.core.observation import Health
 from tests.api_corpus import TARGET as TARGET_REF
 from tests.api_corpus import owned
 from tests.leaf_checks import Asks, Builds, Check, Decides, Names, Restarts, Ticks, asked
@@ -27,9 +28,10 @@ LULL: Ticks = ((10, LOADED), (160, IDLE))
 LATE: Ticks = ((5, LOADED | {"queue_wait": 2.0}),)
 SUDDEN: Ticks = ((30, {}), (40, LOADED))
 SLOW: Ticks = ((3, {"latency": 40.0, "queue_wait": 0.1}),)
-ERRORS: Ticks = ((10, LOADED), (160, IDLE | {"error_ratio": 0.02}))
+ERRORS: Ticks = ((10, LOADED | {"error_ratio": 0.02}), (160, IDLE | {"error_ratio": 0.02}))
 PRESSURE: Ticks = ((5, {}), (30, {"memory_max_bytes": mebibytes(700), "memory_mean_bytes": mebibytes(690)}))
 OUTAGE: Ticks = ((3, {}), (60, {"upstream_5xx_rate": 4.0, "error_ratio": 0.9, "breaker_state": 2.0}))
+BLIND: Ticks = ((3, {}), (3, {"in_flight": Health.EMPTY}))
 CACHE: dict[str, float] = {"cache_miss_rate": 2.0, "cache_hit_ratio": 0.5}
 EVICTING: Ticks = ((200, CACHE | {"cache_eviction_rate": 2.0, "cache_bytes": mebibytes(2048)}),)
 EXPIRING: Ticks = ((200, CACHE | {"cache_eviction_rate": 0.0, "cache_expired_rate": 2.0, "cache_bytes": mebibytes(1)}),)
@@ -39,6 +41,8 @@ HALF_EMPTY: Ticks = ((500, CACHE | {"cache_eviction_rate": 0.0, "cache_bytes": m
 TWO = {"spec": {"containers": [{"name": "agent", "image": "a"}, {"name": "other", "image": "b"}]}}
 ADOPTED = {"scaleTargetRef": TARGET_REF}
 RULES = "spec.tuning.replicas.behavior"
+EXTERNAL = "spec.tuning.replicas.externalDemand"
+SCHEDULES = "spec.tuning.replicas.schedules[]"
 OVERRIDES = "spec.signals.overrides.*"
 OVERRIDDEN = owned(signals={"overrides": {"latency": {"metric": "one", "kind": "Histogram"}}}) | {
     "objectives": {"latency": {"quantile": "0.9", "targetMilliseconds": 1000}}
@@ -52,6 +56,17 @@ def shaped(direction: str, **rules: Any) -> dict[str, Any]:
 
 def policies(**fields: Any) -> list[dict[str, Any]]:
     return [{"type": "Pods", "value": 1, "periodSeconds": 60} | fields]
+
+
+def timed(**bounds: Any) -> dict[str, Any]:
+    """A schedule about the time of the tests, a Monday, 13:46 UTC."""
+    return owned(tuning={"replicas": {"schedules": [{"start": "13:00", "end": "15:00", "days": ["Mon"]} | bounds]}})
+
+
+def awaited() -> dict[str, Any]:
+    """Demand by a template of `leaf_checks.SERVER`."""
+    demand = {"template": "one", "parameters": {"queue": "a"}, "targetPerReplica": 10}
+    return owned(tuning={"replicas": {"externalDemand": demand}})
 
 
 LEAVES: dict[str, Check] = {
@@ -96,6 +111,22 @@ LEAVES: dict[str, Check] = {
     f"{RULES}.scaleDown.policies[].value": Decides(1, 2, LULL, shaped("scaleDown", policies=policies())),
     f"{RULES}.scaleDown.policies[].periodSeconds": Decides(15, 60, LULL, shaped("scaleDown", policies=policies())),
     f"{RULES}.scaleDown.tolerance": Decides("0.05", "9", LULL, shaped("scaleDown")),
+    f"{SCHEDULES}.name": Decides("night", "day", BURST, timed(max=2)),
+    f"{SCHEDULES}.days[]": Decides("Mon", "Tue", EASY, timed(min=4)),
+    f"{SCHEDULES}.start": Decides("13:00", "14:00", EASY, timed(min=4)),
+    f"{SCHEDULES}.end": Decides("15:00", "13:30", EASY, timed(min=4)),
+    f"{SCHEDULES}.timeZone": Decides("Africa/Abidjan", "Asia/Tokyo", EASY, timed(min=4)),
+    f"{SCHEDULES}.min": Decides(4, 5, EASY, timed()),
+    f"{SCHEDULES}.max": Decides(3, 4, BURST, timed()),
+    f"{EXTERNAL}.template": Asks("one", "two", awaited()),
+    f"{EXTERNAL}.parameters": Asks({"queue": "a"}, {"queue": "b"}, awaited()),
+    f"{EXTERNAL}.targetPerReplica": Decides(10, "20.5", ((5, {"external_demand": 80.0}),), awaited()),
+    "spec.tuning.replicas.fallback.failureThreshold": Decides(
+        2, 4, BLIND, owned(tuning={"replicas": {"fallback": {"replicas": 5}}})
+    ),
+    "spec.tuning.replicas.fallback.replicas": Decides(
+        5, 6, BLIND, owned(tuning={"replicas": {"fallback": {"failureThreshold": 2}}})
+    ),
     "spec.tuning.workers.mode": Decides("Auto", "Off", BURST),
     "spec.tuning.workers.min": Decides(1, 6, LULL),
     "spec.tuning.workers.max": Decides(5, 6, BURST),
@@ -116,6 +147,7 @@ LEAVES: dict[str, Check] = {
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.min": Decides(5, 60, EASY),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.max": Decides(40, 300, OUTAGE),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.initial": Decides(10, 20, EASY),
+    "spec.statefulness": Decides("none", "inMemory", LULL),
     "spec.paused": Decides(True, False, BURST),
     "spec.pausedScaleIn": Decides(True, False, LULL),
     "spec.pausedScaleOut": Decides(True, False, BURST),

@@ -147,6 +147,19 @@ def test_explain_from_a_full_record_shows_every_step_and_the_hpa() -> None:
     assert f"The HPA's rule would ask for {decision.hpa_replicas} replicas" in text
 
 
+def test_explain_tells_the_forecast_and_the_margin_of_the_decision() -> None:
+    decision = a_decision()
+    assert decision.demand_runs is not None
+    assert decision.forecast is not None
+    assert decision.margin_runs is not None
+    text = printed(explained(from_record(dict(BODY), a_record(decision)), full=False, now=NOW))
+    f = decision.forecast
+    assert f"{decision.demand_runs:.1f} runs at a time are expected" in text
+    assert f"in {f.lead_seconds:.0f} s" in text
+    assert f"now {f.busy_runs:.4g} run and {f.queued_runs:.4g} wait" in text
+    assert f"{decision.margin_runs:.1f} workers are kept free above them" in text
+
+
 def test_a_tick_that_moves_nothing_is_followed_by_the_last_move() -> None:
     moved = a_record(a_decision())
     quiet = a_record(a_decision()) | {"now": NOW + 60}

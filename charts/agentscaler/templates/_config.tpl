@@ -22,7 +22,7 @@ prometheus:
 {{- $directory := .directory }}
 {{- $server := .server }}
 url: {{ $server.url | default "" | quote }}
-{{- range $key := list "matchers" "headers" "parameters" "targetLabels" "namespaceLabel" "podLabel" "timeoutSeconds" "scrapeIntervalSeconds" "maxResponseBytes" }}
+{{- range $key := list "matchers" "headers" "parameters" "demandTemplates" "targetLabels" "namespaceLabel" "podLabel" "timeoutSeconds" "scrapeIntervalSeconds" "maxResponseBytes" }}
 {{- with get $server $key }}
 {{ $key }}: {{ toJson . }}
 {{- end }}

@@ -56,6 +56,10 @@ def _restart_has_template(spec: AgentDeploymentSpec) -> bool:
     return spec.delivery is None or spec.delivery.mode != "Restart" or spec.template is not None
 
 
+def _restart_drops_nothing(spec: AgentDeploymentSpec) -> bool:
+    return spec.delivery is None or spec.delivery.mode != "Restart" or spec.statefulness != "inMemory"
+
+
 def _window_covers_interval(spec: AgentDeploymentSpec) -> bool:
     window = spec.signals.window_seconds if spec.signals else None
     interval = spec.tuning.interval_seconds if spec.tuning else None
@@ -96,6 +100,13 @@ class AgentDeploymentSpec(Model):
             ".delivery.mode",
         ),
         Rule(
+            "!has(self.delivery) || !has(self.delivery.mode) || self.delivery.mode != 'Restart' "
+            "|| !has(self.statefulness) || self.statefulness == 'none'",
+            "delivery.mode Restart needs statefulness none: a restart drops what pods keep in memory; use Hot",
+            _restart_drops_nothing,
+            ".delivery.mode",
+        ),
+        Rule(
             "!has(self.signals) || !has(self.signals.windowSeconds) || !has(self.tuning) "
             "|| !has(self.tuning.intervalSeconds) || self.signals.windowSeconds >= self.tuning.intervalSeconds",
             "signals.windowSeconds must not be shorter than tuning.intervalSeconds: widen the window (60, 120, 300, "
@@ -116,8 +127,12 @@ class AgentDeploymentSpec(Model):
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
     """Number of pods where tuning.replicas.mode is not Auto; with Auto a change restarts from that size once.
 
-    0 stops the service and its tuning.
+    0 stops the service and its tuning until somebody writes another number: no request waits for a pod, and no schedule
+    brings one back.
     """
+    statefulness: Literal["none", "inMemory"] | None = None
+    """What a pod takes along when it goes. inMemory: replicas never shrink by themselves; a person takes pods away, by
+    a size, a bound or a schedule. Effective default: none."""
     objectives: Objectives | None = None
     """What the service promises."""
     prometheus: DnsLabel | None = None

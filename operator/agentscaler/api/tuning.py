@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from agentscaler.api.external import ExternalDemand
 from agentscaler.api.quantity import parse_tolerance
 from agentscaler.api.rules import Checked, Model, Rule, ordered
+from agentscaler.api.schedules import MAX_SCHEDULES, Schedule
 from agentscaler.api.values import INT_OR_STRING, Mode, Size
 
 _TOLERANCE_PATTERN = r"^[0-9]{1,6}([.][0-9]{1,6})?m?$"
@@ -69,6 +71,16 @@ class Behavior(Model):
     """Limits of removing pods."""
 
 
+class Fallback(Model):
+    """The size while nobody knows the demand."""
+
+    failure_threshold: Annotated[int, Field(ge=1, le=1000)]
+    """So many observations in a row do not tell the demand: there are no metrics, or they are not to be trusted. They
+    come at the pace of intervalSeconds."""
+    replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest pods from then on until demand is known, within the bounds; never fewer than there are."""
+
+
 class Replicas(Model):
     """The number of pods."""
 
@@ -82,6 +94,13 @@ class Replicas(Model):
     """Most pods that Auto may choose. Effective default: 10, or min where that is higher."""
     behavior: Behavior | None = None
     """Rate limits and stabilization with the HPA's meaning. Absent: the operator's own shaping."""
+    schedules: Annotated[tuple[Schedule, ...], Field(strict=False, max_length=MAX_SCHEDULES)] | None = None
+    """Other bounds at certain times, with mode Auto. Of several that hold, the highest min and the lowest max count;
+    where these cross, min wins. Both are reached at once."""
+    fallback: Fallback | None = None
+    """Size while demand is not known, as of KEDA. Absent: the size is held."""
+    external_demand: ExternalDemand | None = None
+    """Demand beside that of the agent's own signals. The larger need counts; while it is not known no pod goes."""
 
 
 class Workers(Model):

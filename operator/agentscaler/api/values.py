@@ -96,6 +96,12 @@ Scale = Annotated[
         "0.0", "1000000000000.0", 'scale must be a positive factor: write it as 1024 or as a string such as "0.001"'
     ),
 ]
+TargetPerReplica = Annotated[
+    int | str,
+    _decimal_within(
+        "0.0", "1000000000000.0", 'targetPerReplica must be above 0: write it as 20 or as a string such as "0.5"'
+    ),
+]
 Size = Annotated[
     int | str,
     Checked(

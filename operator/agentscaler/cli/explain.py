@@ -55,6 +55,9 @@ class Explanation:
     replicas: int | None = None
     hpa_replicas: int | None = None
     demand_runs: float | None = None
+    forecast: dict[str, Any] | None = None
+    """What the forecast was made of, as `core.demand.Demand` names it."""
+    margin_runs: float | None = None
     note: str = ""
     last_move: Explanation | None = None
     """The decision that moved something last, where this one moves nothing."""
@@ -115,6 +118,8 @@ def from_record(body: dict[str, Any], record: dict[str, Any], moved: dict[str, A
         replicas=decision["settings"]["replicas"],
         hpa_replicas=decision.get("hpa_replicas"),
         demand_runs=decision.get("demand_runs"),
+        forecast=decision.get("forecast"),
+        margin_runs=decision.get("margin_runs"),
         last_move=from_record(body, moved) if moved is not None and moved["now"] != record["now"] else None,
     )
 
@@ -131,8 +136,7 @@ def explained(e: Explanation, *, full: bool, now: float | None = None) -> Group:
         parts.append(Text(f"Held ({stalled['reason']}): {stalled['message']}", style="yellow"))
     parts += [_title("Signals"), _signals(e, moment, full=full)]
     parts += [_title("Diagnosis"), Text.assemble("  ", coloured(e.diagnosis))]
-    if e.demand_runs is not None:
-        parts.append(Text(f"  {e.demand_runs:.1f} runs at a time are expected when an order placed now takes effect"))
+    parts += [Text(f"  {line}") for line in _forecast(e)]
     if e.whole:
         parts += [_title("Rules"), _steps(e)]
     parts += [_title("Decision"), Text(f"  {e.summary} ({e.reason})")]
@@ -167,6 +171,20 @@ def _signals(e: Explanation, now: float, *, full: bool) -> RenderableType:
     if not e.signals:
         return Text("  none yet")
     return shown if shown.row_count else Text("  all at zero (--full shows them)")
+
+
+def _forecast(e: Explanation) -> list[str]:
+    """What capacity was sized for, and how much was kept free above it."""
+    if e.demand_runs is None:
+        return []
+    f, lines = e.forecast, [f"{e.demand_runs:.1f} runs at a time are expected when an order placed now takes effect"]
+    if f is not None:
+        lines[0] += f", in {f['lead_seconds']:.0f} s"
+        now = f"now {f['busy_runs']:.4g} run and {f['queued_runs']:.4g} wait"
+        lines.append(f"{now}; {f['arrival_rate']:.3g} come each second and run for {f['service_seconds']:.3g} s")
+    if e.margin_runs is not None:
+        lines.append(f"{e.margin_runs:.1f} workers are kept free above them")
+    return lines
 
 
 def _steps(e: Explanation) -> RenderableType:

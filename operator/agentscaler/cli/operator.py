@@ -28,6 +28,8 @@ class Found:
     """The full record of the newest tick; None: status is all there is."""
     moved: dict[str, Any] | None = None
     """That of the newest one that moved something."""
+    kept: tuple[dict[str, Any], ...] = ()
+    """All that the operator keeps, oldest first."""
     problem: str = ""
     """Why there is none."""
 
@@ -80,4 +82,4 @@ def _found(answer: Any) -> Found:
     if not kept:
         return Found(None, problem="the operator keeps no record of this object: it has not decided since it started")
     moves = (each for each in reversed(kept) if each["decision"]["current"] != each["decision"]["settings"])
-    return Found(kept[-1], next(moves, None))
+    return Found(kept[-1], next(moves, None), tuple(kept))

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from agentscaler import __version__
 from agentscaler.api import crd
+from agentscaler.cli.backtest import backtest
 from agentscaler.cli.cluster import CliError, Cluster
 from agentscaler.cli.explain import explained, from_record, from_status
-from agentscaler.cli.operator import DEFAULT_SERVICE, records
+from agentscaler.cli.extra import Many
+from agentscaler.cli.history import history
+from agentscaler.cli.operator import records
+from agentscaler.cli.output import (
+    SERVICE,
+    Kubeconfig,
+    Namespace,
+    OperatorService,
+    OperatorUrl,
+    Output,
+    OutputForm,
+    fail,
+)
+from agentscaler.cli.replay import replay
 from agentscaler.cli.run import LogFormat, run_operator
+from agentscaler.cli.simulate import simulate
 from agentscaler.cli.status import row, signal_table, table
 from agentscaler.cli.words import console
 
@@ -41,21 +55,6 @@ def main(
     ] = False,
 ) -> None:
     """Keep LLM-agent services inside their objectives: replicas, workers, cache and circuit breaker together."""
-
-
-class Output(StrEnum):
-    """Forms of output for programs."""
-
-    JSON = "json"
-
-
-Kubeconfig = Annotated[
-    str | None, typer.Option("--kubeconfig", metavar="FILE", help="Default: the cluster's own, KUBECONFIG, ~/.kube.")
-]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Default: that of the current context.", show_default=False)
-]
-OutputForm = Annotated[Output | None, typer.Option("--output", "-o", help="json: for programs.")]
 
 
 @app.command()
@@ -86,7 +85,7 @@ def run(
             log_format=log_format,
         )
     except CliError as error:
-        _fail(error)
+        fail(error)
     raise typer.Exit(code)
 
 
@@ -107,13 +106,13 @@ def status(
 ) -> None:
     """Show AgentDeployments: is each of them fine, and why did it move last."""
     if name is not None and all_namespaces:
-        _fail(CliError("a name and --all-namespaces exclude each other: give the namespace with -n", exit_code=2))
+        fail(CliError("a name and --all-namespaces exclude each other: give the namespace with -n", exit_code=2))
     try:
         with Cluster(kubeconfig) as cluster:
             place = "" if all_namespaces else namespace or cluster.namespace
             objects = [cluster.get(place, name)] if name is not None else cluster.list(place)
     except CliError as error:
-        _fail(error)
+        fail(error)
     if output is Output.JSON:
         print(json.dumps([row(each) for each in objects], indent=2))
         return
@@ -136,13 +135,8 @@ def explain(
         bool, typer.Option("--full", help="Every signal and every step, also those that did nothing.")
     ] = False,
     output: OutputForm = None,
-    operator_url: Annotated[
-        str | None,
-        typer.Option(envvar="AGENTSCALER_URL", help="The operator's own URL, where its Service cannot be reached."),
-    ] = None,
-    operator_service: Annotated[
-        str, typer.Option(envvar="AGENTSCALER_SERVICE", metavar="NAMESPACE/NAME:PORT", help="The operator's Service.")
-    ] = DEFAULT_SERVICE,
+    operator_url: OperatorUrl = None,
+    operator_service: OperatorService = SERVICE,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Explain the last decision: what was seen, what each rule asked for, what cut it, and what came of it."""
@@ -152,7 +146,7 @@ def explain(
             body = cluster.get(place, name)
             found = records(cluster, place, name, url=operator_url, service=operator_service)
     except CliError as error:
-        _fail(error)
+        fail(error)
     if output is Output.JSON:
         print(json.dumps(found.newest or body.get("status", {}), indent=2))
     elif found.newest is None:
@@ -161,6 +155,7 @@ def explain(
         console().print(explained(from_record(body, found.newest, found.moved), full=full))
 
 
-def _fail(error: CliError) -> NoReturn:
-    print(f"agentscaler: {error}", file=sys.stderr)
-    raise typer.Exit(error.exit_code)
+app.command("history")(history)
+app.command("replay")(replay)
+app.command("simulate", cls=Many)(simulate)
+app.command("backtest")(backtest)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from agentscaler.api.conditions import Reason
 from agentscaler.core.assess import assess
 from agentscaler.core.breaker import start_breaker, tune_breaker
+from agentscaler.core.budget import remember_failures
 from agentscaler.core.cache import tune_cache
 from agentscaler.core.capacity import (
     base_workers,
@@ -27,6 +28,8 @@ from agentscaler.core.capacity import (
     recent,
 )
 from agentscaler.core.decision import Decision
+from agentscaler.core.external import follow_external, keep_unknown_external
+from agentscaler.core.fallback import fall_back, remember_blindness
 from agentscaler.core.guards import (
     expire_credit,
     keep_the_unknown,
@@ -44,28 +47,38 @@ from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
 from agentscaler.core.relief import relieve_memory, remember_relief
 from agentscaler.core.report import conditions, main_reason, summary
+from agentscaler.core.schedules import heed_schedules, keep_schedule, rest
 from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.state import keep_state
 from agentscaler.core.target import Target
 
 Rule = Callable[[Situation, Draft], Draft]
 
 RULES: tuple[Rule, ...] = (
     follow_demand,
+    follow_external,
     hold_peaks,
+    rest,
     tune_cache,
     tune_breaker,
     spare_dependency,
     keep_the_unknown,
+    keep_unknown_external,
     save_only_in_peace,
     withdraw_throttled,
+    fall_back,
     expire_credit,
     limit_rate,
+    keep_state,
     obey_pause,
     relieve_memory,
     obey_full_pause,
+    keep_schedule,
     keep_bounds,
 )
+NEEDS = ("follow-demand", "follow-external")
+"""Rules that say what is needed, before anything holds or cuts it."""
 LEAST_HISTORY_SECONDS = 300.0
 _Values = TypeVar("_Values", Cache, Breaker)
 
@@ -83,7 +96,7 @@ def decide(policy: Policy, target: Target, observation: Observation, memory: Mem
     Returns:
         The decision with its chain of reasons and the memory for the next one. It raises nothing.
     """
-    s = assess(policy, target, observation, memory, now)
+    s = assess(heed_schedules(policy, target.replicas, now), target, observation, memory, now)
     if policy.replicas.manual == 0:
         return _zero(s)
     draft = _first(s)
@@ -150,7 +163,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         settings = replace(live, replicas=live.replicas if s.target.conflict else 0)
     elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
-    memory = remember_throttle(s, d, remember_relief(s, d, s.memory))
+    memory = remember_failures(s, remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory))))
     if settings.cache != live.cache:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:
@@ -167,6 +180,8 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         reason=main_reason(s, d, live, settings),
         summary=summary(s, d, live, settings),
         demand_runs=s.demand.ahead_runs if s.demand else None,
+        forecast=s.demand,
+        margin_runs=s.demand.staffed(s.demand.ahead_runs) - s.demand.ahead_runs if s.demand else None,
         hpa_replicas=_hpa(s),
     )
 
@@ -191,7 +206,7 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
     needs, worker_needs = recent(memory.needs, s.now, window), recent(memory.worker_needs, s.now, LEAST_HISTORY_SECONDS)
     if s.demand is not None and s.knowledge in {Knowledge.KNOWN, Knowledge.PARTIAL}:
         raw = next(
-            (step.after for step in d.steps if step.rule == "follow-demand" and step.knob is Knob.REPLICAS), None
+            (step.after for step in reversed(d.steps) if step.rule in NEEDS and step.knob is Knob.REPLICAS), None
         )
         need = raw if isinstance(raw, int) else s.current.replicas
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))

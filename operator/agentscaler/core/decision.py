@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agentscaler.api.conditions import Condition, Reason
+from agentscaler.core.demand import Demand
 from agentscaler.core.memory import Memory
 from agentscaler.core.settings import Knob, Settings
 
@@ -59,6 +60,10 @@ class Decision:
     """One sentence for a person: what moves from where to where, and why."""
     demand_runs: float | None = None
     """Forecast of work in flight when an order placed now takes effect; None when it is not known."""
+    forecast: Demand | None = None
+    """Everything that the forecast was made of; None when demand is not known."""
+    margin_runs: float | None = None
+    """Workers that are kept free above the forecast."""
     hpa_replicas: int | None = None
     """What the HPA's rule on in-flight runs per worker (target 70 %) would ask for; for comparison only."""
 

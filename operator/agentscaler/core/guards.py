@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core.budget import budget_burns
 from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.diagnose import upstream_throttled
@@ -134,8 +135,7 @@ def keep_the_unknown(s: Situation, d: Draft) -> Draft:
 
 
 def save_only_in_peace(s: Situation, d: Draft) -> Draft:
-    """Saving waits for a full window of signals, the end of a rollout, a healthy provider and kept promises."""
-    errors, promised = s.value(SignalName.ERROR_RATIO), s.policy.objectives.error_ratio
+    """Saving waits for a full window of signals, the end of a rollout, a healthy provider and a budget that lasts."""
     if s.known_for_seconds < s.policy.window_seconds:
         return no_less(
             s,
@@ -148,8 +148,9 @@ def save_only_in_peace(s: Situation, d: Draft) -> Draft:
         return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ROLLOUT, "a rollout is under way")
     if s.diagnosis is Diagnosis.DEPENDENCY_BOUND:
         return no_less(s, d, "save-only-in-peace", Reason.HOLDING_DEPENDENCY, "a failing provider hides the demand")
-    if errors is not None and promised is not None and errors > promised:
-        return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ERRORS, "the error objective is not kept")
+    if budget_burns(s):
+        why = "the error budget burns: in the window and over an hour more runs fail than the objective allows"
+        return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ERRORS, why)
     return d
 
 

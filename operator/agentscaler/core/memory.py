@@ -55,6 +55,14 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """Runs that ended within about an hour, in exponentially decayed sums."""
+
+    runs: float = 0.0
+    failed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Carried from one decision to the next."""
 
@@ -72,6 +80,8 @@ class Memory:
     """Since when demand has been known without a break; None while it is not."""
     partial_since: float | None = None
     """Since when demand has been known in part only."""
+    blind_observations: int = 0
+    """How many in a row have not told the demand, not even in part."""
     rates_since: float | None = None
     """Since when rates have had their history; unlike `known_since` it outlives a restart, as Prometheus does."""
     learned: Learned = field(default_factory=Learned)
@@ -95,6 +105,8 @@ class Memory:
     """429s per second at the last tick: rates look back a minute, so only one that does not fall is news."""
     failure_rate: float = 0.0
     """Upstream calls per second that failed or were throttled, at the last tick: its rise is news."""
+    ended: Ended = Ended()
+    """What became of the runs of the last hour: the long window of the error budget."""
     failed_afresh_at: float = 0.0
     """When a good part of the calls of one tick last failed."""
     upstream_bad_since: float | None = None

@@ -42,6 +42,7 @@ class SignalName(StrEnum):
     IN_FLIGHT = "inFlight"  # runs, all pods
     IN_FLIGHT_MAX = "inFlightMax"  # runs, fullest pod
     QUEUE_DEPTH = "queueDepth"  # waiting runs, all pods
+    EXTERNAL_DEMAND = "externalDemand"  # what the administrator's template counts; only where the resource asks for it
     WORKER_LIMIT = "workerLimit"  # lowest limit that a pod reports
     CACHE_BYTES = "cacheBytes"  # largest pod
     CACHE_HIT_RATIO = "cacheHitRatio"  # 0..1 over 300 s

@@ -79,6 +79,32 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Other bounds of replicas between two times of a day; where `end` is not later, until that of the next day."""
+
+    name: str
+    """What messages call it."""
+    days: tuple[int, ...]
+    """Days on which it begins, Monday is 0."""
+    start_minute: int
+    """First minute of the day, 0 to 1439."""
+    end_minute: int
+    """First minute after it, 0 to 1440."""
+    time_zone: str
+    min: int | None = None
+    """None: the ordinary bound."""
+    max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """At least `replicas` after `failure_threshold` observations in a row without a known demand."""
+
+    failure_threshold: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaPolicy:
     """Replicas. `manual` is `spec.replicas`: the law when the mode is not Auto, a restart size when it changes."""
 
@@ -87,6 +113,10 @@ class ReplicaPolicy:
     max: int = 10
     manual: int = 1
     behavior: Behavior | None = None
+    schedules: tuple[Schedule, ...] = ()
+    fallback: Fallback | None = None
+    external_target: float | None = None
+    """External demand that one replica is there for. None: there is no external demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,8 @@ class Policy:
     workers: WorkerPolicy = WorkerPolicy()
     cache: CachePolicy = CachePolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    state_in_memory: bool = False
+    """Pods keep state that goes with them: replicas never shrink by themselves."""
     paused_scale_in: bool = False
     """No knob is moved in the direction of less capacity (memory safety excepted)."""
     paused_scale_out: bool = False

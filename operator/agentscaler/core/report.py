@@ -7,6 +7,7 @@ from agentscaler.core.decision import Diagnosis, Step
 from agentscaler.core.guards import late_pods
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
+from agentscaler.core.schedules import unknown_zone
 from agentscaler.core.settings import Knob, Settings
 from agentscaler.core.situation import Draft, Knowledge, Situation, describe_breaker, describe_cache
 
@@ -29,16 +30,18 @@ QUIET = {
 
 def conditions(s: Situation, d: Draft) -> tuple[Condition, ...]:
     """The conditions that follow from the decision alone. Messages hold no number that drifts."""
-    found = [_scaling_active(s), _metrics_available(s), _scaling_limited(d), _objective_unreachable(s)]
+    found = [_scaling_active(s, d), _metrics_available(s), _scaling_limited(d), _objective_unreachable(s)]
     why = late_pods(s)
     if why:
         found.append(
             Condition(ConditionType.STALLED, True, Reason.PODS_NOT_COMING, f"pods do not come: {why.split(':')[0]}")
         )
+    elif mend := unknown_zone(s.policy):
+        found.append(Condition(ConditionType.STALLED, True, Reason.INVALID_SCHEDULE, mend))
     return tuple(found)
 
 
-def _scaling_active(s: Situation) -> Condition:
+def _scaling_active(s: Situation, d: Draft) -> Condition:
     kind, p = ConditionType.SCALING_ACTIVE, s.policy
     if p.replicas.manual == 0:
         return Condition(kind, False, Reason.SCALED_TO_ZERO, "spec.replicas is 0; set it to 1 or more to start tuning")
@@ -48,6 +51,8 @@ def _scaling_active(s: Situation) -> Condition:
     if Mode.AUTO not in modes:
         reason = Reason.RECOMMEND_ONLY if Mode.RECOMMEND in modes else Reason.SWITCHED_OFF
         return Condition(kind, False, reason, "no knob is in mode Auto")
+    if d.settings.replicas == 0 and p.replicas.mode is Mode.AUTO:
+        return Condition(kind, False, Reason.SCALED_TO_ZERO, "a schedule lets the service rest without pods now")
     if s.knowledge in {Knowledge.UNKNOWN, Knowledge.DEAD}:
         return Condition(kind, False, Reason.HOLDING_UNKNOWN, "demand is not known: nothing is taken away")
     return Condition(kind, True, Reason.SIGNALS_FRESH, "knobs in mode Auto follow the signals")
@@ -117,6 +122,8 @@ def main_reason(s: Situation, d: Draft, current: Settings, settings: Settings) -
         return Reason.PAUSED
     if s.target.conflict:
         return Reason.HOLDING_CONFLICT
+    if settings.replicas == 0:
+        return Reason.SCALED_TO_ZERO
     if s.knowledge in {Knowledge.UNKNOWN, Knowledge.DEAD}:
         return Reason.HOLDING_UNKNOWN
     if s.diagnosis is Diagnosis.DEPENDENCY_BOUND:

@@ -1,10 +1,11 @@
-"""What the spec says beside the policy: framework, server, container and delivery, with their defaults."""
+"""What the spec says beside the policy: framework, server, container, external demand, delivery; with defaults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from agentscaler.api.external import ExternalDemand
 from agentscaler.api.spec import AgentDeploymentSpec
 
 DEFAULT_FRAMEWORK: Final = "generic"
@@ -36,6 +37,12 @@ def container(spec: AgentDeploymentSpec) -> str | None:
     if spec.container is None and spec.template is not None:
         return spec.template.spec.containers[0].name
     return spec.container
+
+
+def external(spec: AgentDeploymentSpec) -> ExternalDemand | None:
+    """Demand beside that of the agent's own signals, if there is any."""
+    replicas = spec.tuning.replicas if spec.tuning is not None else None
+    return replicas.external_demand if replicas is not None else None
 
 
 def delivery(spec: AgentDeploymentSpec) -> Delivery:

@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from agentscaler.api.quantity import format_size
+from agentscaler.api.schedules import DAYS
 from agentscaler.api.spec import AgentDeploymentSpec
-from agentscaler.core.policy import Behavior, Policy, QuantileObjective, Range, ScalingRules
-from agentscaler.frameworks.choices import container, delivery, framework, server
+from agentscaler.core.policy import Behavior, Fallback, Policy, QuantileObjective, Range, ScalingRules, Schedule
+from agentscaler.frameworks.choices import container, delivery, external, framework, server
 
 
 def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
@@ -19,6 +20,7 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
             "framework": framework(spec),
             "container": container(spec),
             "prometheus": server(spec),
+            "statefulness": "inMemory" if policy.state_in_memory else "none",
             "objectives": {
                 "queueWait": _quantile(objectives.queue_wait),
                 "latency": _quantile(objectives.latency),
@@ -29,7 +31,7 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
                 "windowSeconds": policy.window_seconds,
                 "overrides": _metrics(spec),
             },
-            "tuning": _tuning(policy),
+            "tuning": _tuning(spec, policy),
             "delivery": {
                 "mode": "Restart" if deliver.restart else "Hot",
                 "minRestartIntervalSeconds": deliver.min_restart_interval_seconds if deliver.restart else None,
@@ -48,7 +50,7 @@ def _metrics(spec: AgentDeploymentSpec) -> dict[str, str]:
     return metrics
 
 
-def _tuning(policy: Policy) -> dict[str, Any]:
+def _tuning(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
     replicas, workers, cache, breaker = policy.replicas, policy.workers, policy.cache, policy.breaker
     return {
         "intervalSeconds": policy.interval_seconds,
@@ -57,6 +59,9 @@ def _tuning(policy: Policy) -> dict[str, Any]:
             "min": replicas.min,
             "max": replicas.max,
             "behavior": _behavior(replicas.behavior),
+            "externalDemand": _external(spec),
+            "fallback": _fallback(replicas.fallback),
+            "schedules": [_schedule(each) for each in replicas.schedules] or None,
         },
         "workers": {
             "mode": workers.mode.value,
@@ -119,6 +124,36 @@ def _rules(rules: ScalingRules) -> dict[str, Any]:
         ],
         "tolerance": None if rules.tolerance is None else _decimal(rules.tolerance),
     }
+
+
+def _external(spec: AgentDeploymentSpec) -> dict[str, Any] | None:
+    """As it is written: it has no defaults."""
+    given = external(spec)
+    return given.model_dump(mode="json", by_alias=True, exclude_none=True) if given is not None else None
+
+
+def _fallback(fallback: Fallback | None) -> dict[str, int] | None:
+    if fallback is None:
+        return None
+    return {"failureThreshold": fallback.failure_threshold, "replicas": fallback.replicas}
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    return _compact(
+        {
+            "name": schedule.name,
+            "days": [DAYS[day] for day in schedule.days],
+            "start": _time(schedule.start_minute),
+            "end": _time(schedule.end_minute),
+            "timeZone": schedule.time_zone,
+            "min": schedule.min,
+            "max": schedule.max,
+        }
+    )
+
+
+def _time(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _compact(value: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Final, Protocol, TypeVar
 
 from agentscaler.api import objectives as api_objectives
 from agentscaler.api.quantity import parse_size, parse_tolerance, percent_to_ratio
+from agentscaler.api.schedules import DAYS
+from agentscaler.api.schedules import Schedule as ScheduleSpec
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.api.tuning import Behavior as BehaviorSpec
 from agentscaler.api.tuning import Cache, CircuitBreaker, Replicas, Tuning, Workers
@@ -19,6 +21,7 @@ from agentscaler.core.policy import (
     Behavior,
     BreakerPolicy,
     CachePolicy,
+    Fallback,
     Mode,
     Objectives,
     Policy,
@@ -28,6 +31,7 @@ from agentscaler.core.policy import (
     ReplicaPolicy,
     ScalingPolicy,
     ScalingRules,
+    Schedule,
     SelectPolicy,
     WorkerPolicy,
 )
@@ -81,6 +85,7 @@ def effective(spec: AgentDeploymentSpec, preset_defaults: Policy = DEFAULTS) -> 
         workers=_workers(tuning.workers, preset_defaults.workers),
         cache=_cache(tuning.cache, preset_defaults.cache),
         breaker=_breaker(tuning.circuit_breaker, preset_defaults.breaker),
+        state_in_memory=spec.statefulness == "inMemory",
         paused_scale_in=paused or bool(spec.paused_scale_in),
         paused_scale_out=paused or bool(spec.paused_scale_out),
     )
@@ -132,7 +137,27 @@ def _replicas(given: Replicas | None, default: ReplicaPolicy, manual: int) -> Re
         max=high,
         manual=manual,
         behavior=_behavior(given.behavior) if given.behavior else default.behavior,
+        fallback=Fallback(given.fallback.failure_threshold, given.fallback.replicas) if given.fallback else None,
+        external_target=float(given.external_demand.target_per_replica) if given.external_demand else None,
+        schedules=tuple(_schedule(index, each) for index, each in enumerate(given.schedules or ())),
     )
+
+
+def _schedule(index: int, given: ScheduleSpec) -> Schedule:
+    return Schedule(
+        name=given.name or f"schedule-{index}",
+        days=tuple(day for day, name in enumerate(DAYS) if given.days is None or name in given.days),
+        start_minute=_minute(given.start),
+        end_minute=_minute(given.end),
+        time_zone=given.time_zone or "UTC",
+        min=given.min,
+        max=given.max,
+    )
+
+
+def _minute(time: str) -> int:
+    hours, _, minutes = time.partition(":")
+    return 60 * int(hours) + int(minutes)
 
 
 def _workers(given: Workers | None, default: WorkerPolicy) -> WorkerPolicy:

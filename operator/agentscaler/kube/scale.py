@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core.decision import Step
 from agentscaler.core.policy import Mode
 from agentscaler.kube.api import MERGE, KubeApi
 from agentscaler.kube.case import Case
@@ -139,5 +140,10 @@ def _is_ordered(case: Case, facts: DeploymentFacts, wanted: int) -> bool:
     policy, decision = case.policy, case.decision
     if policy is None or decision is None or policy.replicas.mode is not Mode.AUTO:
         return True
-    named = any(step.reason is Reason.RESTARTED_FROM_SIZE for step in decision.steps)
+    named = any(step.reason is Reason.RESTARTED_FROM_SIZE or _cuts(step, wanted) for step in decision.steps)
     return named or (facts.replicas > policy.replicas.max and wanted == policy.replicas.max)
+
+
+def _cuts(step: Step, wanted: int) -> bool:
+    """Whether the maximum of a schedule of the user's is what brings the size down."""
+    return step.rule == "keep-schedule" and isinstance(step.before, int) and step.before > wanted == step.after

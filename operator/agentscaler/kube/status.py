@@ -34,6 +34,7 @@ _SHOWN: Final = (
     SignalName.SERVICE_TIME,
     SignalName.IN_FLIGHT,
     SignalName.QUEUE_DEPTH,
+    SignalName.EXTERNAL_DEMAND,
     SignalName.WORKER_LIMIT,
     SignalName.MEMORY_MAX_BYTES,
     SignalName.CACHE_BYTES,
@@ -49,6 +50,7 @@ _WATCHED: Final = (
     SignalName.QUEUE_DEPTH,
     SignalName.REQUEST_RATE_60,
     SignalName.MEMORY_MAX_BYTES,
+    SignalName.EXTERNAL_DEMAND,
 )
 
 

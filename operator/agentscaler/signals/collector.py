@@ -10,6 +10,7 @@ from typing import Final
 
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.frameworks.preset import Preset
+from agentscaler.signals import external
 from agentscaler.signals.endpoint import Endpoint
 from agentscaler.signals.errors import QueryError, UnknownServer
 from agentscaler.signals.history import Past
@@ -244,11 +245,17 @@ class Collector:
         namespaces = made.namespaces(requests)
         probe, *others = [(query, namespaces[query.scope]) for query in made.quick if query.scope in namespaces]
         due = slow.due(made.slow, namespaces, clock)[: made.slow_slots]
+        everywhere = set[str]()
+        demands = external.queries(endpoint.server, made.demand_templates, requests)
+        others += [(query, everywhere) for query in demands]
         queries = [probe, *due, *others]  # the longest come early, so that none is left over at the end
         before = endpoint.usage.queries
         # Back-off knows a query by its text without namespaces, since those change from tick to tick.
         answers = await endpoint.ask(
-            [(query.promql, _instant(made.dialect.narrowed(query.promql, only), now)) for query, only in queries]
+            [
+                (query.name or query.promql, _instant(made.dialect.narrowed(query.promql, only), now))
+                for query, only in queries
+            ]
         )
         self.last_tick_queries[key] = endpoint.usage.queries - before
         tick = Tick(made, requests)

@@ -81,6 +81,13 @@ class InvalidOverride(QueryError):  # noqa: N818 (see Unreachable)
     of_server = False
 
 
+class InvalidDemand(QueryError):  # noqa: N818 (see Unreachable)
+    """Not asked: there is no demand template of that name, or the parameters do not fit it."""
+
+    reason = Reason.QUERY_REFUSED
+    of_server = False
+
+
 class UnknownServer(QueryError):  # noqa: N818 (see Unreachable)
     """Not asked: the object names a server that the administrator did not configure."""
 

@@ -133,6 +133,10 @@ def observe(
         for reading in readings
         if reading.error is not None
     ]
+    demand = signals.get(SignalName.EXTERNAL_DEMAND)
+    if demand is not None and demand.health in {Health.EMPTY, Health.INVALID}:
+        message = "externalDemand: the template gives no number: check the parameters of spec.tuning.replicas"
+        problems.append((_REASONS[demand.health][0], f"{message}.externalDemand"))
     up, known = view.rows[0].get(SignalName.TARGETS_UP), view.rows[0].get(SignalName.TARGETS)
     if known and up == 0:
         problems.append((Reason.TARGETS_DOWN, "no pod answers its scrape: check that the agents run and listen"))

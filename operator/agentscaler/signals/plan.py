@@ -40,6 +40,8 @@ class Query:
     rows: frozenset[str]
     promql: str
     """To be narrowed to the namespaces of a tick: `Dialect.narrowed`."""
+    name: str = ""
+    """What back-off knows it by, where its text changes from tick to tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,13 @@ class Plan:
     own: dict[Overrides, Own]
     refused: frozenset[tuple[Overrides, str]] = field(default_factory=frozenset)
     """(overrides, row) of quantiles beyond the most that are asked."""
+    demand_templates: tuple[str, ...] = ()
+    """Those that are asked, one query each, made in each tick for the objects that are due."""
 
     @property
     def slow_slots(self) -> int:
         """How many slow queries fit into one tick."""
-        return max(1, MOST_QUERIES - len(self.quick))
+        return max(1, MOST_QUERIES - len(self.quick) - len(self.demand_templates))
 
     def namespaces(self, requests: Iterable[SignalRequest]) -> dict[int, set[str]]:
         """Where queries have to look for some of the plan's objects, by scope."""
@@ -109,6 +113,8 @@ def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) ->
     slow += [_query(0, templates.saturation(metrics, dialect, wanted, window)) for window in _windows(wanted)]
     quick = [query for query in quick if query.rows]
     room = MOST_QUERIES - 1 - len(quick)  # one slot is kept for the slow queries
+    templates_asked = admitted(requests, room)
+    room -= len(templates_asked)
     rows = [*_quick(metrics, dialect, wanted), *_slow(metrics, dialect, wanted)] if any(by_overrides) else []
     own: dict[Overrides, Own] = {}
     shared = sorted(
@@ -121,7 +127,14 @@ def plan(server: Server, metrics: Metrics, requests: Sequence[SignalRequest]) ->
         quick += queries
         slow += later
         refusals |= {(overrides, row) for row in over}
-    return Plan(dialect, metrics, tuple(quick), tuple(q for q in slow if q.rows), own, frozenset(refusals))
+    slow = [query for query in slow if query.rows]
+    return Plan(dialect, metrics, tuple(quick), tuple(slow), own, frozenset(refusals), templates_asked)
+
+
+def admitted(requests: Iterable[SignalRequest], room: int) -> tuple[str, ...]:
+    """Demand templates that are asked: one query each, the most shared ones where there is not room for all."""
+    counts = Counter(request.external_template for request in requests if request.external_template)
+    return tuple(sorted(sorted(counts, key=lambda name: (-counts[name], name))[: max(room, 0)]))
 
 
 def _own(

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 from agentscaler.core.observation import SignalName as S
+from agentscaler.signals import external
 from agentscaler.signals.errors import QueryError, TooManyQueries
 from agentscaler.signals.plan import PRESET, USUAL_QUANTILES, Own, Plan
 from agentscaler.signals.request import SignalRequest
@@ -99,6 +100,8 @@ def readings_of(
     server = plan.dialect.server
     window = server.window(request.window_seconds)
     drafts = [*_quantiles(place, request, window), *_ratios(place, server, window), *_plain(place)]
+    if request.external_template:
+        drafts.append(_external(plan, request))
     result: list[Reading] = []
     for draft in drafts:
         scope = own.scope if own is not None and draft.scope == 1 else 0
@@ -108,6 +111,8 @@ def readings_of(
         if (request.overrides, draft.row) in plan.refused and error is None:
             usual = ", ".join(f"{quantile:g}" for quantile in USUAL_QUANTILES)
             error = TooManyQueries(f"too many different quantiles of {draft.signal.value}: use one of {usual}")
+        if draft.error is not None:
+            error = draft.error
         known = bool(draft.sources) if draft.scope == 1 else draft.row in asked
         partial = partial_of(scope, draft.row)
         result.append(
@@ -115,7 +120,7 @@ def readings_of(
                 draft,
                 row=str(draft.row),  # plain strings are found faster
                 note=_note(server, draft, request.window_seconds),
-                absent=_NO_SERIES if known else _NOT_EXPORTED,
+                absent=_NO_SERIES if known or not draft.sources else _NOT_EXPORTED,
                 error=error,
                 partial=partial,
                 simple=draft.kind is Kind.PLAIN and draft.sources == (PRESET,) and not error and not partial,
@@ -221,6 +226,12 @@ def _plain(place: _Place) -> list[Reading]:
         *(Reading(name, name.value, place.find(name)[0], sources=("memory",)) for name in _OF_CONTAINERS),
         *(Reading(name, name.value, 0, Kind.TARGETS) for name in _OF_TARGETS),
     ]
+
+
+def _external(plan: Plan, request: SignalRequest) -> Reading:
+    """Its age is not known: only a bare selector has one, and a template is any expression."""
+    error = external.refusal(plan.dialect.server, plan.demand_templates, request)
+    return Reading(S.EXTERNAL_DEMAND, external.row(request.external_template), 0, sources=(), error=error)
 
 
 def _rate_over(place: _Place, window: int) -> tuple[Place, ...]:

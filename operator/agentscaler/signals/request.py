@@ -65,6 +65,9 @@ class SignalRequest:
     latency_target_seconds: float | None = None
     """With it a saturated histogram that ends below the objective is Invalid and not merely a lower bound."""
     overrides: tuple[Override, ...] = ()
+    external_template: str = ""
+    """Demand template of the server; empty: there is no external demand."""
+    external_parameters: tuple[tuple[str, str], ...] = ()
     required: frozenset[SignalName] = frozenset()
     """Signals whose lack is a problem of the object."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from agentscaler.signals import placeholders
+
 WINDOWS_SECONDS: Final = (60, 120, 300, 600)
 """The only windows that are ever queried, so that objects share queries."""
 LEAST_SCRAPES_IN_WINDOW: Final = 4
@@ -55,6 +57,10 @@ class Server:
     parameters: tuple[tuple[str, str], ...] = ()
     """Added to each query: `dedup`, `partial_response` and the like."""
 
+    demand_templates: tuple[tuple[str, str], ...] = ()
+    """PromQL of demand outside of agents, by name, with placeholders such as `queue="${queue}"`. `${namespace}` and
+    `${name}` are those of the object; mandatory matchers are not added to it."""
+
     def __post_init__(self) -> None:
         if self.url:
             self._check_url()
@@ -64,6 +70,11 @@ class Server:
         for field in ("timeout_seconds", "scrape_interval_seconds", "max_response_bytes"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field} of server {self.name}: must be above 0")
+        for name, promql in self.demand_templates:
+            try:
+                placeholders.check(name, promql)
+            except ValueError as error:
+                raise ValueError(f"server {self.name}: {error}") from None
         self._check_credentials()
 
     def _check_url(self) -> None:

@@ -89,6 +89,8 @@ class Tick:
                 request.latency_quantile,
                 request.latency_target_seconds,
                 request.overrides,
+                request.external_template,
+                request.external_parameters,
             )
             readings = shared.get(terms)
             if readings is None:
