@@ -7,7 +7,7 @@ N ?= 1000
 JSON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test e2e check format generate lock image bench-scale clean
+.PHONY: help setup tools demo test e2e check format generate lock image bench-scale bench-control clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,12 +56,15 @@ generate: setup ## Write the CRD, the reference, the chart's values and the dash
 bench-scale: tools ## N objects on a real control plane: create, rest, react (JSON=file writes the rows)
 	$(BIN)/python -m benchmarks.scale --objects $(N) $(if $(JSON),--json $(JSON))
 
+bench-control: setup ## Control quality on recorded loads, against baselines and a clairvoyant (JSON=file writes the rows, FULL=1 all variants)
+	$(BIN)/python -m benchmarks.control $(if $(JSON),--json $(JSON)) $(if $(FULL),--full)
+
 COMPILE = $(VENV)-lock/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 lock: ## Resolve the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
-	$(COMPILE) -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
+	$(COMPILE) --extra simulate -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
 	$(COMPILE) -c requirements.lock -o requirements-operator.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o e2e/agents/reference/requirements.lock clients/python/pyproject.toml e2e/agents/reference/requirements.in
 	$(COMPILE) -c requirements.lock --build-deps-for wheel --only-build-deps -o requirements-build.lock pyproject.toml
