@@ -51,6 +51,13 @@ def workload(
         name: np.broadcast_to(np.asarray(value, dtype=np.float64), n).copy() for name, value in (plain | draws).items()
     }
     requests["arrival"] = arrival
+    requests |= {
+        "input_tokens": np.zeros(n),
+        "base_cached": np.zeros(n),
+        "item_offsets": np.zeros(n + 1, np.int64),
+        "items": np.empty(0, np.int64),
+        "item_tokens": np.zeros(n),
+    }
     requests["doomed"] = (requests["fail_draw"] < fails.share_at(arrival)).astype(np.uint8)
     last = float(arrival[-1]) + 1.0 if n else 1.0
     return Workload("by-hand", 0, last if duration is None else duration, requests, fails, np.full(64, start_up), phase)

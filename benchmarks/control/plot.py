@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from math import log10
 
 from benchmarks.control.table import Results
@@ -35,7 +36,7 @@ def pareto(results: Results, trace: str | None = None) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         "<style>text { font-size: 12px }</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        f'<text x="{EDGE}" y="22">{results.title}{f": {trace}" if trace else ""}</text>',
+        f'<text x="{EDGE}" y="22">{escape(results.title)}{f": {trace}" if trace else ""}</text>',
         f'<line x1="{EDGE}" y1="{y(1):.1f}" x2="{WIDTH - 200}" y2="{y(1):.1f}" stroke="#d93025" stroke-dasharray="4"/>',
     ]
     parts += [
@@ -55,5 +56,5 @@ def pareto(results: Results, trace: str | None = None) -> str:
             for cost, percent in found
         ]
         parts.append(f'<circle cx="{WIDTH - 184}" cy="{EDGE + 20 * n}" r="5" fill="{colour}"/>')
-        parts.append(f'<text x="{WIDTH - 174}" y="{EDGE + 20 * n + 4}">{policy}</text>')
+        parts.append(f'<text x="{WIDTH - 174}" y="{EDGE + 20 * n + 4}">{escape(policy)}</text>')
     return "\n".join([*parts, "</svg>\n"])

@@ -23,6 +23,7 @@ _CACHED = (
     "compiled.py",
     "state.py",
     "breaker.py",
+    "caches.py",
     "lifecycle.py",
     "pods.py",
     "kernel.py",

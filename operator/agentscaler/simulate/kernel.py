@@ -6,8 +6,9 @@ import numpy as np
 
 from agentscaler.simulate import state as c
 from agentscaler.simulate.breaker import admits, breaker_state
+from agentscaler.simulate.caches import holds, shrink_cache
 from agentscaler.simulate.compiled import compiled
-from agentscaler.simulate.lifecycle import conclude, die_of_memory, over_limit, pass_time
+from agentscaler.simulate.lifecycle import conclude, pass_time
 from agentscaler.simulate.pods import note_wait, outage_share, pod_event, start_run
 from agentscaler.simulate.state import State
 
@@ -31,6 +32,17 @@ def pick(s: State, t: float, queued: bool) -> int:
         if load < least and (queued or load < s.ints[c.WORKERS]):
             best, least = p, load
     return ALL_REFUSE if best == NOBODY and ready and not admitting else best
+
+
+@compiled
+def home(s: State, otherwise: int, r: int, t: float) -> int:
+    """The pod that holds the session of the request, if it has a free worker."""
+    for j in range(s.ints[c.LIVE]):
+        p = s.live[j]
+        free = s.pod_ints[p, c.STATUS] == c.READY and s.pod_ints[p, c.BUSY] < s.ints[c.WORKERS]
+        if free and holds(s, p, r) and admits(s, p, t):
+            return int(p)
+    return otherwise
 
 
 @compiled
@@ -109,6 +121,8 @@ def serve(s: State, t: float) -> None:
         if p == NOBODY:
             return
         r = pop(s, SHARED)
+        if s.constants[c.STICKY] > 0 and p != ALL_REFUSE:
+            p = home(s, p, r, t)
         if p == ALL_REFUSE:
             refuse(s, r, t)
         elif own and s.pod_ints[p, c.BUSY] >= s.ints[c.WORKERS]:
@@ -182,9 +196,7 @@ def apply_settings(s: State, t: float) -> None:
     for j in range(s.ints[c.LIVE] - 1, -1, -1):
         p = s.live[j]
         if s.pod_ints[p, c.STATUS] != c.STARTING:
-            s.pods[p, c.CACHE_MB] = s.world[c.CACHE_LIMIT_MB]
-            if over_limit(s, p):
-                die_of_memory(s, p, t)
+            shrink_cache(s, p)
             serve_own(s, p, t)
     serve(s, t)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from agentscaler.simulate import state as c
 from agentscaler.simulate.breaker import reset_breaker
+from agentscaler.simulate.caches import clear_cache
 from agentscaler.simulate.compiled import compiled
 from agentscaler.simulate.state import State
 
@@ -112,7 +113,8 @@ def _begin(s: State, p: int, t: float) -> None:
     s.pods[p, c.READY_AT] = t + s.start_up[s.ints[c.STARTS] % len(s.start_up)]
     s.ints[c.STARTS] += 1
     s.pods[p, c.NEXT] = s.pods[p, c.READY_AT]
-    s.pods[p, c.MEM], s.pods[p, c.CPU], s.pods[p, c.CACHE_MB] = s.constants[c.MEM_BASE], 0.0, 0.0
+    s.pods[p, c.MEM], s.pods[p, c.CPU] = s.constants[c.MEM_BASE], 0.0
+    clear_cache(s, p)
     s.pods[p, c.SPEED] = 1.0
     reset_breaker(s, p)
     s.ints[c.VERSION] += 1
@@ -145,7 +147,6 @@ def become_ready(s: State, p: int, t: float) -> None:
     s.pods[p, c.SEEN] = t
     s.pods[p, c.READY_AT] = t
     s.pods[p, c.CLOCK] = 0.0
-    s.pods[p, c.CACHE_MB] = s.world[c.CACHE_LIMIT_MB]
     s.ints[c.VERSION] += 1
     plan(s, p)
 

@@ -146,6 +146,12 @@ class Variant:
     start_up_seconds: float | None = None
     """Of the fixed law, or the median of the other; None: the model's."""
     queue: Queue = Queue.SHARED
+    cache_bytes: int = 0
+    """Cache of each pod at the start; 0: caches are not simulated."""
+    cache_item_mb: float = 0.065536
+    """One block of 512 tokens of a prompt (64 KiB), or one session."""
+    sticky: bool = False
+    """A run goes to the pod that holds its session or its first block, if that has a free worker."""
     calls_per_minute: float = inf
     """The provider's limit; what goes beyond is answered 429."""
     tokens_per_minute: float = inf

@@ -6,6 +6,7 @@ import numpy as np
 
 from agentscaler.simulate import state as c
 from agentscaler.simulate.breaker import record_call
+from agentscaler.simulate.caches import look_up
 from agentscaler.simulate.compiled import compiled
 from agentscaler.simulate.lifecycle import (
     become_ready,
@@ -19,6 +20,8 @@ from agentscaler.simulate.lifecycle import (
     remove_pod,
 )
 from agentscaler.simulate.state import State
+
+LEAST_SECONDS = 0.05
 
 
 @compiled
@@ -63,8 +66,12 @@ def _set_times(s: State, p: int, k: int) -> None:
     times, constants, now = s.slot_times[p, k], s.constants, s.pods[p, c.CLOCK]
     r, outcome = s.slot_ints[p, k, c.REQUEST], s.slot_ints[p, k, c.OUTCOME]
     if outcome == c.OK:
-        service, share = s.service[r], s.peak_start[r]
-        times[c.REPLY] = now + s.reply[r]
+        spared = look_up(s, p, r)
+        s.world[c.TOKENS_FRESH] += s.input_tokens[r] - spared
+        s.world[c.TOKENS_CACHED] += spared
+        longer = constants[c.SECONDS_PER_TOKEN] * (s.base_cached[r] - spared)
+        service, share = max(s.service[r] + longer, LEAST_SECONDS), s.peak_start[r]
+        times[c.REPLY] = now + min(s.reply[r], service)
         times[c.PEAK_ON] = now + share * service
         times[c.PEAK_OFF] = now + (share + constants[c.PEAK_SHARE]) * service
         times[c.END] = now + service

@@ -60,11 +60,12 @@ GAUGES = (
     (SignalName.TARGETS_UP, "pods", 1.0),
 )
 WINDOW_SECONDS = 120
+CACHE = Range(64 * 2**20, 2**30)
 IDLE = Signal(None, Health.IDLE)
 EMPTY = Signal(None, Health.EMPTY)
 
 
-def product_policy(workers: Workers, maximum: int = 1000) -> Policy:
+def product_policy(workers: Workers, maximum: int = 1000, *, cache: bool = False) -> Policy:
     """The one configuration that the product runs with on every trace."""
     frozen = workers is Workers.FROZEN
     return Policy(
@@ -73,7 +74,7 @@ def product_policy(workers: Workers, maximum: int = 1000) -> Policy:
         objectives=Objectives(queue_wait=QuantileObjective(0.99, 5.0), error_ratio=0.01, memory_ratio=0.8),
         replicas=ReplicaPolicy(min=1, max=maximum),
         workers=WorkerPolicy(mode=Mode.OFF) if frozen else WorkerPolicy(min=1, max=64, initial=8),
-        cache=CachePolicy(mode=Mode.OFF),
+        cache=CachePolicy(max_bytes=CACHE) if cache else CachePolicy(mode=Mode.OFF),
         breaker=BreakerPolicy(
             failure_rate_threshold_percent=Range(20, 80), wait_duration_in_open_state_seconds=Range(5, 300)
         ),
@@ -111,7 +112,7 @@ class Agentscaler:
     def begin(self, variant: Variant, replicas: int) -> None:
         """Start from the size that runs, which the stabilisation memory holds."""
         if self.policy is None:
-            self.policy = product_policy(variant.workers)
+            self.policy = product_policy(variant.workers, cache=variant.cache_bytes > 0)
         if not self.tune_breaker:
             self.policy = replace(self.policy, breaker=BreakerPolicy(mode=Mode.OFF))
         self.interval_seconds = float(self.policy.interval_seconds)
@@ -176,6 +177,8 @@ class Agentscaler:
             fresh(name, None if value is None else value * unit)
         for name, counter, window in RATES:
             fresh(name, view.rate(counter, window))
+        if self.policy is not None and self.policy.cache.mode is not Mode.OFF:
+            signals |= _cache_signals(view, at)
         busy = view.gauge("in_flight")
         if not signals[SignalName.REQUEST_RATE_60].value and busy == 0.0:
             signals[SignalName.REQUEST_RATE_60] = IDLE
@@ -220,6 +223,20 @@ class Agentscaler:
 def fixed_breaker() -> Agentscaler:
     """The product with resilience4j's defaults in place of its own breaker: what the breaker alone is worth."""
     return Agentscaler(name="agentscaler-fixed-breaker", tune_breaker=False, breaker=RESILIENCE4J)
+
+
+def _cache_signals(view: View, at: float) -> dict[SignalName, Signal]:
+    held = view.gauge("cache_bytes")
+    hits, misses, evictions = (view.rate(f"cache_{name}", 300) for name in ("hits", "misses", "evictions"))
+    ratio = hits / (hits + misses) if hits is not None and misses is not None and hits + misses > 0 else None
+    found = {
+        SignalName.CACHE_BYTES: None if held is None else held * MEGABYTE,
+        SignalName.CACHE_HIT_RATIO: ratio,
+        SignalName.CACHE_MISS_RATE: misses,
+        SignalName.CACHE_EVICTION_RATE: evictions,
+        SignalName.CACHE_EXPIRED_RATE: 0.0,
+    }
+    return {name: EMPTY if value is None else Signal(value, Health.FRESH, at) for name, value in found.items()}
 
 
 def _distribution(view: View) -> tuple[tuple[float, float], ...]:

@@ -12,6 +12,7 @@ from agentscaler.simulate import state as c
 from agentscaler.simulate.world import World
 
 REVERSAL_SECONDS = 300.0
+CACHED_PRICE = 0.1
 ROW_FIELDS = (
     "trace",
     "policy",
@@ -82,6 +83,9 @@ class Row:
     wasted_calls_when_down: int = 0
     """Those of them that were sent while the provider failed every call: only these can all be spared."""
     wasted_calls_per_outage_minute: float = 0.0
+    tokens_billed_percent: float | None = None
+    """Input tokens at their price (cached ones at a tenth), of what they would cost without any cache; None without
+    token counts."""
     healthy_refusals: int = 0
     """Refused by a breaker while the provider was well."""
     recovery_seconds: float | None = None
@@ -160,6 +164,7 @@ def score(
         wasted_calls=int(s.ints[c.WASTED_CALLS]),
         wasted_calls_when_down=_wasted_when_down(world),
         wasted_calls_per_outage_minute=int(s.ints[c.WASTED_CALLS]) / minutes if minutes else 0.0,
+        tokens_billed_percent=_billed(world),
         healthy_refusals=int(s.ints[c.HEALTHY_REFUSALS]),
         recovery_seconds=_longest_trouble(world),
         **ints,
@@ -173,6 +178,11 @@ _COUNTS = {
     "lost": c.KILLED_N,
     "refused": c.REFUSED_N,
 }
+
+
+def _billed(world: World) -> float | None:
+    fresh, cached = (float(world.state.world[n]) for n in (c.TOKENS_FRESH, c.TOKENS_CACHED))
+    return 100.0 * (fresh + CACHED_PRICE * cached) / (fresh + cached) if fresh + cached > 0 else None
 
 
 def _wasted_when_down(world: World) -> int:

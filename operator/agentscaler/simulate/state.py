@@ -12,6 +12,8 @@ Ints = NDArray[np.int64]
 
 MOST_PODS: Final = 1024
 MOST_WORKERS: Final = 64
+CACHE_PLACES: Final = 12_000_000
+"""Items of all pods' caches together; pods beyond have none."""
 CALL_WINDOW: Final = 512
 """Calls that a breaker remembers at most."""
 SECONDS_KEPT: Final = 1024
@@ -107,8 +109,10 @@ ROW: Final = QUEUE_PART + QUEUE_COUNTERS
     BUSY_SECONDS,
     NEW_CACHE_MB,
     CACHE_LIMIT_MB,
+    TOKENS_FRESH,
+    TOKENS_CACHED,
     WORLD_FLOATS,
-) = range(14)
+) = range(16)
 
 # The world, integers.
 (
@@ -158,8 +162,11 @@ ROW: Final = QUEUE_PART + QUEUE_COUNTERS
     CALLS_PER_MINUTE,
     TOKENS_PER_MINUTE,
     PEAK_SHARE,
+    ITEM_MB,
+    SECONDS_PER_TOKEN,
+    STICKY,
     CONSTANTS,
-) = range(17)
+) = range(20)
 
 # A breaker's settings: a window of 0 seconds counts the last `LEAST_CALLS` calls instead.
 THRESHOLD, OPEN_FOR, WINDOW, LEAST_CALLS, TRIALS, BREAKER_FIELDS = range(6)
@@ -179,6 +186,14 @@ class State(NamedTuple):
     tokens: Floats
     doomed: NDArray[np.uint8]
     """1: the provider fails it even when it is sent the moment it arrives."""
+    input_tokens: Floats
+    base_cached: Floats
+    """Input tokens that count as cached in `service`."""
+    item_offsets: Ints
+    items: Ints
+    """What each request looks up in a cache: `items[item_offsets[r]:item_offsets[r + 1]]`."""
+    item_tokens: Floats
+    """Input tokens that one found item spares request r."""
     fate: NDArray[np.int8]
     wait: NDArray[np.float32]
     behind: NDArray[np.int32]
@@ -189,6 +204,9 @@ class State(NamedTuple):
     start_up: Floats
     pods: Floats
     pod_ints: Ints
+    newer: NDArray[np.int32]
+    older: NDArray[np.int32]
+    """Neighbours of each item in the order of use, for each pod with a cache."""
     counters: Floats
     exported: Floats
     """Counters at the pod's last scrape."""
@@ -230,6 +248,8 @@ def empty(
     """
     n, pods = len(requests["arrival"]), MOST_PODS
     rows = int(600 / constants[SCRAPE_EVERY]) + 16
+    cached = int(requests["items"].max()) + 2 if constants[ITEM_MB] > 0 and len(requests["items"]) else 1
+    lists = (min(MOST_PODS, max(1, CACHE_PLACES // cached)), cached)
     world = np.zeros(WORLD_FLOATS)
     world[SETTINGS_AT] = np.inf
     world[NEXT_SECOND] = np.inf
@@ -245,6 +265,8 @@ def empty(
         start_up=start_up,
         pods=np.zeros((pods, POD_FLOATS)),
         pod_ints=np.zeros((pods, POD_INTS), np.int64),
+        newer=np.full(lists, -1, np.int32),
+        older=np.full(lists, -1, np.int32),
         counters=np.zeros((pods, POD_COUNTERS)),
         exported=np.zeros((pods, POD_COUNTERS)),
         slot_times=np.full((pods, MOST_WORKERS, SLOT_TIMES), np.inf),

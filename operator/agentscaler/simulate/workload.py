@@ -17,6 +17,7 @@ from agentscaler.simulate.state import Floats
 from agentscaler.simulate.trace import agent_call_seconds
 
 DAY_SECONDS = 86_400.0
+BLOCK_TOKENS = 512.0
 STARTS = 4096
 """Start-up draws; the n-th start of a run takes the n-th one."""
 POOL_MEDIAN_SECONDS, POOL_P95_SECONDS, POOL_P99_SECONDS = 6.1, 28.0, 60.0
@@ -105,6 +106,7 @@ def draw(trace: Trace, variant: Variant, seed: int, calls: Floats | None = None)
         "fail_draw": fail,
         "kind_draw": stream(7).random(n),
         "tokens": np.ascontiguousarray(tokens, dtype=np.float64),
+        **_looked_up(trace),
         "doomed": (fail < outages.share_at(arrival)).astype(np.uint8),
     }
     return Workload(
@@ -140,6 +142,31 @@ def _service(trace: Trace, model: ServiceModel, rng: np.random.Generator, calls:
     points = np.log([POOL_MEDIAN_SECONDS, POOL_P95_SECONDS, POOL_P99_SECONDS])
     tail = np.interp(z, [0.0, Z95, 2.3263], points)
     return np.exp(np.where(z < 0, points[0] + z * (points[1] - points[0]) / Z95, tail))
+
+
+def _looked_up(trace: Trace) -> dict[str, Any]:
+    """What each request asks a cache for: the blocks of its prompt, or its session."""
+    n = len(trace)
+    given = np.zeros(n) if trace.input_tokens is None else np.ascontiguousarray(trace.input_tokens, dtype=np.float64)
+    if trace.blocks is not None:
+        items = [trace.blocks.of(i) for i in range(n)]
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in items])])
+        return {
+            "input_tokens": given,
+            "base_cached": np.zeros(n),
+            "item_offsets": offsets.astype(np.int64),
+            "items": np.concatenate(items).astype(np.int64),
+            "item_tokens": np.full(n, BLOCK_TOKENS),
+        }
+    cached = np.zeros(n) if trace.cached_tokens is None else np.asarray(trace.cached_tokens, dtype=np.float64)
+    session = np.empty(0, np.int64) if trace.session is None else np.asarray(trace.session, dtype=np.int64)
+    return {
+        "input_tokens": given,
+        "base_cached": cached,
+        "item_offsets": np.arange(n + 1, dtype=np.int64) if len(session) else np.zeros(n + 1, np.int64),
+        "items": session,
+        "item_tokens": cached,
+    }
 
 
 def _first_reply(trace: Trace, service: Floats) -> Floats:

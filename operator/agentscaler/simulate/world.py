@@ -71,6 +71,7 @@ class World:
         ints, world = self.state.ints, self.state.world
         ints[c.WORKERS] = ints[c.NEW_WORKERS] = variant.model.workers
         self.breaker = breaker
+        world[c.CACHE_LIMIT_MB] = world[c.NEW_CACHE_MB] = variant.cache_bytes / MEGABYTE
         if breaker is not None:
             self.state.breaker[:] = self.state.new_breaker[:] = _breaker(breaker)
         if live:
@@ -141,6 +142,9 @@ def _constants(variant: Variant) -> Floats:
     values[c.CPU_LIMIT] = model.cpu_limit_cores
     values[c.LATE_AFTER], values[c.GIVE_UP_AFTER] = model.late_after_seconds, model.give_up_after_seconds
     values[c.PEAK_SHARE] = model.peak_share
+    values[c.ITEM_MB] = variant.cache_item_mb if variant.cache_bytes else 0.0
+    values[c.SECONDS_PER_TOKEN] = (model.call_per_1000_new_tokens - model.call_per_1000_cached_tokens) / 1000
+    values[c.STICKY] = float(variant.sticky)
     values[c.GRACE] = model.grace_seconds
     values[c.SCRAPE_EVERY] = variant.scrape_seconds
     values[c.DELIVERY] = model.delivery_seconds
