@@ -75,7 +75,8 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
         wait_until(lambda: load.stats()["finished"] >= 20 * RATE, 120, "a healthy time")
         first = breaker(seen.written[-1].settings)
 
-        ill = time.time()
+        # Beside other scenarios a run takes longer, and may have been worth another pod.
+        ill, size = time.time(), seen.replicas
         provider.feels("failing", error_share=1.0)
         early = provider.in_vain("failing", EARLY_SECONDS)
         wait_until(lambda: breaker(seen.written[-1].settings) != first, 60, "another setting of the breaker")
@@ -91,7 +92,7 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
         print(f"throttled: {throttled} calls in vain, then {throttled_late}")
         assert late + throttled_late < early + throttled
         well = time.time()
-        assert seen.replicas_between(ill, well) == [2]
+        assert seen.replicas_between(ill, well) == [size]
 
         provider.feels("healthy")
         wait_until(

@@ -111,8 +111,15 @@ def test_pods_that_no_node_takes_are_told_and_no_more_are_ordered(cluster: KindC
     ):
         stalled = wait_stalled(cluster, namespace, name)
         assert "Unschedulable" in stalled["message"]
-        limited = condition(cluster, namespace, name, "ScalingLimited")
-        assert (limited["status"], limited["reason"]) == ("True", "PodsNotComing")
+        # The first pod too many may be enough for a while; then more are needed.
+        wait_until(
+            lambda: (
+                (found := condition(cluster, namespace, name, "ScalingLimited")).get("status") == "True"
+                and found["reason"] == "PodsNotComing"
+            ),
+            120,
+            "a word that no more are ordered",
+        )
         ordered = seen.replicas
         answered = load.stats()["finished"]
         wait_until(lambda: load.stats()["finished"] > answered + 100, 120, "more of the same")

@@ -67,9 +67,11 @@ class Watcher:
 
     def _look(self) -> None:
         now = time.time()
+        # Settings are written before their Deployment: read in this order, none stands without them.
+        deployments = self._cluster.get(DEPLOYMENTS.path(NAMESPACE))["items"]
         maps = self._cluster.get(CONFIG_MAPS.path(NAMESPACE))["items"]
         files = {each["metadata"]["name"]: each.get("data", {}).get("tuning.json", "") for each in maps}
-        for each in self._cluster.get(DEPLOYMENTS.path(NAMESPACE))["items"]:
+        for each in deployments:
             name = each["metadata"]["name"]
             try:
                 tuning = json.loads(files.get(f"{name}-settings") or "{}")
