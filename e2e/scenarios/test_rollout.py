@@ -26,14 +26,14 @@ def replica_sets(cluster: KindCluster, namespace: str, name: str) -> int:
     return len(answer["items"])
 
 
-def wait_stalled(cluster: KindCluster, namespace: str, name: str) -> dict[str, Any]:
-    """Wait until an object says that its pods do not come; the condition."""
+def wait_missing(cluster: KindCluster, namespace: str, name: str, kind: str) -> dict[str, Any]:
+    """Wait until a condition of an object says that its pods do not come; the condition."""
 
-    def stalled() -> dict[str, Any]:
-        found = condition(cluster, namespace, name, "Stalled")
+    def said() -> dict[str, Any]:
+        found = condition(cluster, namespace, name, kind)
         return found if (found.get("status"), found.get("reason")) == ("True", "PodsNotComing") else {}
 
-    return wait_until(stalled, 120, f"{name} Stalled")
+    return wait_until(said, 120, f"{name} {kind}")
 
 
 @side_by_side
@@ -109,17 +109,10 @@ def test_pods_that_no_node_takes_are_told_and_no_more_are_ordered(cluster: KindC
         Timeline(cluster, namespace, name) as seen,
         PodLoad(cluster, namespace, name, rate_per_second=8, max_duration_seconds=240, timeout_seconds=30) as load,
     ):
-        stalled = wait_stalled(cluster, namespace, name)
+        stalled = wait_missing(cluster, namespace, name, "Stalled")
         assert "Unschedulable" in stalled["message"]
         # The first pod too many may be enough for a while; then more are needed.
-        wait_until(
-            lambda: (
-                (found := condition(cluster, namespace, name, "ScalingLimited")).get("status") == "True"
-                and found["reason"] == "PodsNotComing"
-            ),
-            120,
-            "a word that no more are ordered",
-        )
+        wait_missing(cluster, namespace, name, "ScalingLimited")
         ordered = seen.replicas
         answered = load.stats()["finished"]
         wait_until(lambda: load.stats()["finished"] > answered + 100, 120, "more of the same")
@@ -137,7 +130,7 @@ def test_an_image_that_cannot_be_pulled_is_named(cluster: KindCluster, namespace
     agd = workload.agent_deployment(name, template, tuning={"replicas": {"min": 2, "max": 8}})
     cluster.apply(workload.in_namespace(namespace, agd))
     with Timeline(cluster, namespace, name) as seen:
-        stalled = wait_stalled(cluster, namespace, name)
+        stalled = wait_missing(cluster, namespace, name, "Stalled")
         assert "ImagePull" in stalled["message"]
         assert condition(cluster, namespace, name, "Ready")["status"] == "False"
         assert seen.replicas_between(0, time.time()) == [2]
