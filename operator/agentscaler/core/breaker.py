@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing
+from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_throttled
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
-from agentscaler.core.upstream import upstream_shares
+from agentscaler.core.upstream import RATE_WINDOW_SECONDS, upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -66,6 +66,10 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         # Only calls that failed count, or the breaker would feed on what it refuses itself; 429s are a matter of rate.
         if upstream_shares(s.observation)[0] < FAILING_SHARE:
             return d
+        if most_calls_succeed(s):
+            usual = start_breaker(policy, None, None).failure_rate_threshold_percent
+            mild = replace(breaker, failure_rate_threshold_percent=usual)
+            return _moved(d, mild, Reason.UPSTREAM_FAILING, "most calls succeed: they are not refused with the others")
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
         if (trials := breaker.permitted_calls_in_half_open_state) is not None:
@@ -90,6 +94,17 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
         wait_duration_in_open_state_seconds=start.wait_duration_in_open_state_seconds,
     )
     return _moved(d, well, Reason.UPSTREAM_RECOVERED, "the provider has been well for two minutes")
+
+
+def most_calls_succeed(s: Situation) -> bool:
+    """Whether the provider fails in part only: then what it still does is worth having.
+
+    Rates look back a minute: before that is over, a share is that of the good time before, too.
+    """
+    since = s.memory.upstream_bad_since
+    if since is None or s.now - since <= RATE_WINDOW_SECONDS:
+        return False
+    return upstream_shares(s.observation)[0] < 0.5 and not upstream_throttled(s.observation)
 
 
 def _tight(threshold: Range, breaker: Breaker) -> int:
@@ -122,7 +137,9 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
         return memory if memory.upstream_calm_since is None else replace(memory, upstream_calm_since=s.now)
     if upstream_failing(s.observation):
         since = memory.upstream_bad_since
-        return replace(memory, upstream_bad_since=s.now if since is None else since, upstream_calm_since=None)
+        if since is None:
+            memory = replace(memory, upstream_bad_since=s.now, replicas_before_outage=s.current.replicas)
+        return replace(memory, upstream_calm_since=None)
     if memory.upstream_bad_since is not None:
         return replace(memory, upstream_bad_since=None, upstream_calm_since=s.now)
     if memory.upstream_calm_since is None and _is_away(s):

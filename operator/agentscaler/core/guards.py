@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core.breaker import most_calls_succeed
 from agentscaler.core.budget import budget_burns
 from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
@@ -15,6 +16,8 @@ from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Cache, Knob, with_knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 
+OUTAGE_GROWTH = 2
+"""Replicas in an outage that leaves most calls well, over those before it."""
 THROTTLE_FACTOR = 0.8
 """Multiplicative decrease on 429s, as in AIMD; the increase is the demand rule's."""
 THROTTLE_SECONDS = 75.0
@@ -64,9 +67,18 @@ def _keep_cache(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> 
 
 
 def spare_dependency(s: Situation, d: Draft) -> Draft:
-    """A provider that fails or throttles is not helped by more pods: replicas stand still, 429s cut workers."""
+    """A provider that fails or throttles is not helped by more pods: replicas stand still, 429s cut workers.
+
+    Where most calls still succeed, those that hang take workers away from them: then replicas may grow, within bounds.
+    """
     if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
         return d
+    if most_calls_succeed(s):
+        most = max(OUTAGE_GROWTH * s.memory.replicas_before_outage, s.current.replicas)
+        why = "a part of the provider's calls fails: no more than twice the pods from before"
+        if d.settings.replicas > most:
+            d = d.limit(Reason.HOLDING_DEPENDENCY, why)
+        return d.replicas("spare-dependency", min(d.settings.replicas, most), Reason.HOLDING_DEPENDENCY, why)
     why = "the provider is the limit: more capacity would only send it more calls"
     if d.settings.replicas > s.current.replicas:
         d = d.limit(Reason.HOLDING_DEPENDENCY, why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, sqrt
 
 from agentscaler.core.memory import Learned, Moments
 from agentscaler.core.observation import Observation, SignalName
@@ -13,6 +13,9 @@ HALF_LIFE_SECONDS = 3600.0
 """Of the decayed sums: an hour holds a few load levels, and a new image is learned within a few hours."""
 TAIL_HALF_LIFE_SECONDS = 3600.0
 """Of the worst excess over the mean law (the tail)."""
+SURPLUS_HALF_LIFE_SECONDS = 60.0
+SURPLUS_DEVIATIONS = 3.0
+"""Only what stands further above the law than chance explains, measured or that of runs that differ, is a change."""
 LEAST_SAMPLES = 8.0
 LEAST_SPREAD_RUNS = 0.4
 """Standard deviation of runs per pod below which a slope says nothing."""
@@ -33,6 +36,13 @@ class MemoryLaw:
     excess_bytes: float
     learned: bool = True
     """False: only an upper bound, good for refusing growth, not for taking anything away."""
+    surplus_bytes: float = 0.0
+    """What a run holds now above `per_run_bytes`: longer contexts, or a leak."""
+
+    @property
+    def present_bytes(self) -> float:
+        """Memory of one run now."""
+        return self.per_run_bytes + self.surplus_bytes
 
     def runs_that_fit(self, budget_bytes: float, cache_bytes: float, busy_level: int) -> int:
         """The most runs whose memory stays inside the budget beside the cache; may be below zero.
@@ -40,17 +50,19 @@ class MemoryLaw:
         The tail (`excess`) limits the reserve above `busy_level`, the runs that a pod is sized for; below it the mean
         law counts alone. The tail belongs to the worst pod of an hour: taken off every pod's budget it would throttle
         a whole service for one leak. Where the base alone fills the budget, fewer runs mend nothing: half remain.
+        A surplus may be a leak, too: it takes no more than half of the busy level away.
         """
         room = budget_bytes - self.base_bytes - cache_bytes
         mean = int(room // self.per_run_bytes)
         if budget_bytes - self.base_bytes < self.per_run_bytes:
             mean = max(mean, busy_level // 2)
-        return max(int((room - self.excess_bytes) // self.per_run_bytes), min(mean, busy_level))
+        now = max(int(room // self.present_bytes), min(mean, busy_level // 2))
+        return max(int((room - self.excess_bytes) // self.present_bytes), min(mean, now, busy_level))
 
     def cache_beside(self, budget_bytes: float, runs: int, busy_level: int) -> int:
         """Bytes left for the cache beside `runs`, in whole mebibytes; may be below zero."""
         tail = self.excess_bytes if runs > busy_level else 0.0
-        left = budget_bytes - self.base_bytes - runs * self.per_run_bytes - tail
+        left = budget_bytes - self.base_bytes - runs * self.present_bytes - tail
         return int(left // MEBIBYTE) * MEBIBYTE
 
 
@@ -116,7 +128,36 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
         base, slope = line
         excess = max(excess, worst - cache - base - slope * fullest)
     run_bytes = line[1] if line is not None else 0.0
-    return replace(learned, memory=sums, memory_excess_bytes=max(excess, 0.0), run_bytes=run_bytes)
+    present = _present(learned, sums, x, y, pods=pods, elapsed_seconds=elapsed_seconds)
+    return replace(
+        learned,
+        memory=sums,
+        memory_excess_bytes=max(excess, 0.0),
+        run_bytes=run_bytes,
+        present_run_bytes=present,
+    )
+
+
+def _present(
+    learned: Learned, sums: Moments, runs: float, held_bytes: float, *, pods: float, elapsed_seconds: float
+) -> float:
+    """What a run holds now. `runs` and `held_bytes` are of the mean pod, `sums` those of the law with this tick.
+
+    The law as it was tells whether the runs have changed, the law as it is how much they hold.
+    """
+    before, line = _line(learned.memory, learned.run_bytes), _line(sums, learned.run_bytes)
+    if before is None or line is None:
+        return 0.0
+    base, slope = before
+    m, above = learned.memory, held_bytes - base - slope * runs
+    scatter = max((m.yy - m.y**2 / m.n - slope**2 * (m.xx - m.x**2 / m.n)) / m.n, 0.0)
+    chance = SURPLUS_DEVIATIONS * sqrt(max(scatter, slope**2 * runs / pods))
+    base, slope = line
+    present = max((held_bytes - base) / runs, slope) if runs >= 1 and above > chance else slope
+    if present >= learned.present_run_bytes:
+        return (present + max(learned.present_run_bytes, slope)) / 2
+    fade: float = 0.5 ** (max(elapsed_seconds, 0.0) / SURPLUS_HALF_LIFE_SECONDS)
+    return present + (learned.present_run_bytes - present) * fade
 
 
 def _line(m: Moments, known_run_bytes: float) -> tuple[float, float] | None:
@@ -142,7 +183,8 @@ def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
     """
     line = _line(learned.memory, learned.run_bytes)
     if line is not None:
-        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes)
+        surplus = max(learned.present_run_bytes - line[1], 0.0)
+        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes, surplus_bytes=surplus)
     worst = observation.value(SignalName.MEMORY_MAX_BYTES)
     fullest = observation.value(SignalName.IN_FLIGHT_MAX)
     if worst is None or fullest is None or fullest < 1:

@@ -68,6 +68,8 @@ class Learned:
     """x: runs in flight per pod, y: bytes per pod without its cache."""
     run_bytes: float = 0.0
     """Slope of the law as last learned, for while the load is too steady to tell it; 0 while it is not known."""
+    present_run_bytes: float = 0.0
+    """What a run holds now, where the law of the last hour says less: it rises at once and fades in minutes."""
     memory_excess_bytes: float = 0.0
     """How far the worst pod stood above the mean law: a slowly decaying maximum (the tail)."""
 
@@ -164,6 +166,8 @@ class Memory:
     """When a good part of the calls of one tick last failed."""
     upstream_bad_since: float | None = None
     """Since when the upstream has been failing; None while it is well."""
+    replicas_before_outage: int = 0
+    """Size when the upstream began to fail."""
     upstream_calm_since: float | None = None
     """Since when it has been well after a failure; None when nothing is to be taken back."""
     cache_changed_at: float = 0.0

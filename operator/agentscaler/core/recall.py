@@ -44,7 +44,9 @@ def recall(
     for past in history:
         s = assess(policy, target, past, memory, past.evaluated_at)
         # What status holds has seen these minutes already. The past has no cache sizes, so it teaches no memory law.
-        taught = replace(s.memory.learned, memory=Moments(), memory_excess_bytes=0.0, run_bytes=0.0)
+        taught = replace(
+            s.memory.learned, memory=Moments(), memory_excess_bytes=0.0, run_bytes=0.0, present_run_bytes=0.0
+        )
         memory = replace(
             memory,
             learned=taught if fresh else memory.learned,

@@ -181,7 +181,7 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
                 Knob.CACHE,
                 settings,
                 Reason.MEMORY_LIMITED,
-                f"{workers} workers at {law.per_run_bytes / 2**20:.1f}Mi a run leave {describe_cache(settings)}",
+                f"{workers} workers at {law.present_bytes / 2**20:.1f}Mi a run leave {describe_cache(settings)}",
             )
             size = float(smaller)
     if s.policy.workers.mode is Mode.OFF:
@@ -193,7 +193,7 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
         "memory-invariant",
         fits,
         Reason.MEMORY_LIMITED,
-        f"memory per run ({law.per_run_bytes / 2**20:.1f}Mi, tail {law.excess_bytes / 2**20:.0f}Mi) allows {fits}",
+        f"memory per run ({law.present_bytes / 2**20:.1f}Mi, tail {law.excess_bytes / 2**20:.0f}Mi) allows {fits}",
     )
 
 

@@ -1,0 +1,109 @@
+"""Runs that take more than they used to: more memory each, or a worker for the length of a hung call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agentscaler.core.decision import Decision, Diagnosis
+from agentscaler.core.learn import memory_law
+from agentscaler.core.policy import ReplicaPolicy, WorkerPolicy
+from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
+
+EIGHT = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=8))
+
+
+def feed(loop: Loop, ticks: int, per_run_mebibytes: float) -> Decision:
+    """Twenty runs that hold so much each over the base of `LEARNED`, spread over the pods that there are."""
+    for _ in range(ticks):
+        runs = 20.0 / loop.target.ready_replicas
+        held = (150.0 + per_run_mebibytes * runs) * MEBIBYTE
+        decision = loop.tick(
+            in_flight=20.0,
+            in_flight_max=runs,
+            request_rate_60=40.0,
+            request_rate_300=40.0,
+            memory_mean_bytes=held,
+            memory_max_bytes=held,
+            cache_bytes=0.0,
+        )
+    return decision
+
+
+def taught() -> Loop:
+    """Pods whose law is known, with the work that they are sized for."""
+    loop = Loop(EIGHT, replace(TARGET, replicas=4, ready_replicas=4))
+    feed(loop, 40, 20.0)
+    loop.memory = replace(loop.memory, learned=replace(LEARNED, service_seconds=0.5))
+    return loop
+
+
+def present_mebibytes(loop: Loop) -> float:
+    law = memory_law(loop.memory.learned, observe(loop.now))
+    assert law is not None
+    return law.present_bytes / MEBIBYTE
+
+
+def test_runs_that_hold_more_than_they_used_to_are_believed_at_once() -> None:
+    loop = taught()
+    feed(loop, 3, 100.0)
+    assert present_mebibytes(loop) == pytest.approx(100.0, rel=0.15)
+
+
+def test_replicas_are_ordered_while_memory_still_stands_below_its_objective() -> None:
+    loop = taught()
+    size = loop.target.replicas
+    decision = feed(loop, 4, 120.0)  # 750 of 819 MiB
+    assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
+    assert decision.settings.replicas > size
+    assert workers(decision) <= 6
+
+
+def test_the_surplus_is_forgotten_when_runs_are_as_they_were() -> None:
+    loop = taught()
+    feed(loop, 6, 60.0)
+    feed(loop, 100, 20.0)
+    assert present_mebibytes(loop) < 30.0
+
+
+def test_a_surplus_takes_no_more_than_half_of_what_a_pod_is_sized_for() -> None:
+    loop = taught()
+    size = loop.target.replicas
+    assert workers(feed(loop, 60, 130.0)) >= 4
+    assert loop.target.replicas <= 2 * size
+
+
+def test_runs_that_differ_as_they_always_do_are_no_surplus() -> None:
+    loop = taught()
+    for step in range(60):
+        feed(loop, 1, 18.0 + 4.0 * (step % 2))
+    assert present_mebibytes(loop) < 22.0
+
+
+CALLS = {"upstream_call_rate": 40.0, "error_ratio": 0.3}
+
+
+class TestPartialOutage:
+    def begun(self, failing_share: float) -> tuple[Loop, int]:
+        """Two minutes into an outage that fails such a share of the calls, and the replicas before it."""
+        loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+        before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
+        loop.ticks(24, **BUSY, **CALLS, upstream_5xx_rate=40.0 * failing_share)
+        return loop, before
+
+    def test_what_still_succeeds_is_not_refused_with_the_rest(self) -> None:
+        loop, _ = self.begun(0.3)
+        assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 50
+        loop, _ = self.begun(0.8)
+        assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 20
+
+    @pytest.mark.parametrize(("failing_share", "factor"), [(0.3, 2), (0.8, 1)])
+    def test_replicas_follow_work_up_to_twice_their_number_while_most_calls_succeed(
+        self, failing_share: float, factor: int
+    ) -> None:
+        loop, before = self.begun(failing_share)
+        hanging = BUSY | {"in_flight": 20.0 * before, "in_flight_max": 20.0}
+        decision = loop.ticks(40, **hanging, **CALLS, upstream_5xx_rate=40.0 * failing_share)
+        assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
+        assert decision.settings.replicas == factor * before
