@@ -107,3 +107,14 @@ class TestPartialOutage:
         decision = loop.ticks(40, **hanging, **CALLS, upstream_5xx_rate=40.0 * failing_share)
         assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
         assert decision.settings.replicas == factor * before
+
+
+def test_when_the_breakers_have_closed_again_replicas_follow_work_before_the_minute_is_over() -> None:
+    loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+    before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
+    failing = CALLS | {"upstream_5xx_rate": 36.0}
+    backlog = BUSY | {"in_flight": 20.0 * before, "in_flight_max": 20.0}
+    assert loop.ticks(24, **backlog, **failing, breaker_state=2.0).settings.replicas == before
+    assert loop.ticks(2, **backlog, **failing).settings.replicas == before
+    assert loop.ticks(2, **backlog, **failing).settings.replicas == 2 * before
+    assert loop.ticks(2, **backlog, **failing, breaker_state=1.0).settings.replicas == 2 * before

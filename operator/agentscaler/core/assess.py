@@ -15,6 +15,7 @@ from agentscaler.core.margin import judge
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Mode, Policy
+from agentscaler.core.relief import memory_short
 from agentscaler.core.settings import Settings
 from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
@@ -81,6 +82,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
             policy,
             target,
             observation,
+            memory_short=memory_short(s),
             demand=wanted,
             workers=in_force,
             reach=reachable_workers(s),

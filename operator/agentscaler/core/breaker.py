@@ -12,7 +12,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
-from agentscaler.core.upstream import RATE_WINDOW_SECONDS, upstream_shares
+from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -24,6 +24,8 @@ TRIALS_OF_TIGHT = 3
 """So many trial calls have to succeed before a tightened breaker closes: a provider that answers a few calls and
 refuses the rest would close it with each lucky one, and a whole window of calls is wasted until it opens again."""
 CALM_SECONDS = 120.0
+BACK_SECONDS = 10.0
+"""For so long closed breakers have to stay closed until they are believed."""
 WAIT_SHARE_OF_OUTAGE = 0.25
 """The open state may cost at most a quarter of the outage again: the wait grows with its age."""
 
@@ -107,6 +109,13 @@ def most_calls_succeed(s: Situation) -> bool:
     return upstream_shares(s.observation)[0] < 0.5 and not upstream_throttled(s.observation)
 
 
+def provider_is_back(s: Situation) -> bool:
+    """Whether breakers have closed again: they hear of it sooner than the rates of a minute."""
+    closed = s.memory.breakers_closed_since
+    afresh = s.now - s.memory.failed_afresh_at < FRESH_SECONDS
+    return closed is not None and s.now - closed >= BACK_SECONDS and not afresh
+
+
 def _tight(threshold: Range, breaker: Breaker) -> int:
     """The lowest threshold that still takes a few failures to trip: one stray error is no outage."""
     calls = breaker.minimum_number_of_calls or LEAST_CALLS
@@ -132,6 +141,7 @@ def _moved(d: Draft, breaker: Breaker, reason: Reason, why: str) -> Draft:
 
 def remember_upstream(memory: Memory, s: Situation) -> Memory:
     """Note since when the provider fails or has been well. Unknown begins the calm anew."""
+    memory = _with_breakers(memory, s)
     if s.value(SignalName.UPSTREAM_5XX_RATE) is None and s.value(SignalName.BREAKER_STATE) is None:
         # Time in the dark is no calm.
         return memory if memory.upstream_calm_since is None else replace(memory, upstream_calm_since=s.now)
@@ -151,3 +161,17 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
     ):
         return replace(memory, upstream_calm_since=None)
     return memory
+
+
+def _with_breakers(memory: Memory, s: Situation) -> Memory:
+    """Note whether breakers have tripped in this outage, and since when they are closed again."""
+    state = s.value(SignalName.BREAKER_STATE)
+    if memory.upstream_bad_since is None:
+        return replace(memory, breaker_tripped=False, breakers_closed_since=None)
+    if state is None:
+        return replace(memory, breakers_closed_since=None)
+    if state > 0:
+        return replace(memory, breaker_tripped=True, breakers_closed_since=None)
+    if not memory.breaker_tripped or memory.breakers_closed_since is not None:
+        return memory
+    return replace(memory, breakers_closed_since=s.now)

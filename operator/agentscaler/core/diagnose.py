@@ -41,13 +41,6 @@ def upstream_throttled(observation: Observation) -> bool:
     return upstream_shares(observation)[1] >= THROTTLED_SHARE
 
 
-def memory_over(policy: Policy, target: Target, observation: Observation) -> bool:
-    """Whether the worst pod stands above the memory objective, by a fresh signal."""
-    worst = observation.value(SignalName.MEMORY_MAX_BYTES)
-    ratio, limit = policy.objectives.memory_ratio, target.memory_limit_bytes
-    return worst is not None and ratio is not None and limit is not None and worst > ratio * limit
-
-
 def all_targets_down(observation: Observation) -> bool:
     """Scrape targets exist and every one of them is down."""
     targets, up = observation.value(SignalName.TARGETS), observation.value(SignalName.TARGETS_UP)
@@ -59,6 +52,7 @@ def diagnose(
     target: Target,
     observation: Observation,
     *,
+    memory_short: bool,
     demand: Demand | None,
     workers: int | None,
     reach: int,
@@ -70,7 +64,7 @@ def diagnose(
     `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve, `failing_afresh`
     whether `fails_afresh` said so within the last half minute.
     """
-    if memory_over(policy, target, observation):
+    if memory_short:
         return Diagnosis.MEMORY_BOUND
     if all_targets_down(observation):
         return Diagnosis.DEAD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.breaker import most_calls_succeed
+from agentscaler.core.breaker import most_calls_succeed, provider_is_back
 from agentscaler.core.budget import budget_burns
 from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
@@ -69,13 +69,14 @@ def _keep_cache(s: Situation, d: Draft, rule: str, reason: Reason, why: str) -> 
 def spare_dependency(s: Situation, d: Draft) -> Draft:
     """A provider that fails or throttles is not helped by more pods: replicas stand still, 429s cut workers.
 
-    Where most calls still succeed, those that hang take workers away from them: then replicas may grow, within bounds.
+    Where most calls still succeed, those that hang take workers away from them, and after an outage there is work to
+    catch up with: then replicas may grow, within bounds.
     """
     if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
         return d
-    if most_calls_succeed(s):
+    if most_calls_succeed(s) or provider_is_back(s):
         most = max(OUTAGE_GROWTH * s.memory.replicas_before_outage, s.current.replicas)
-        why = "a part of the provider's calls fails: no more than twice the pods from before"
+        why = "the provider fails in part, or did a minute ago: no more than twice the pods from before"
         if d.settings.replicas > most:
             d = d.limit(Reason.HOLDING_DEPENDENCY, why)
         return d.replicas("spare-dependency", min(d.settings.replicas, most), Reason.HOLDING_DEPENDENCY, why)

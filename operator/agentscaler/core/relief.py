@@ -42,13 +42,12 @@ LEAK_SHARE = 0.5
 
 def relieve_memory(s: Situation, d: Draft) -> Draft:
     """Above the objective: the cache gives first, then workers. Replicas follow by themselves, sized for fewer."""
-    budget, worst, limit = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES), s.target.memory_limit_bytes
-    if budget is None or worst is None or limit is None:
+    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
+    if budget is None or worst is None:
         return d
-    rising = _rising(s) * (SETTLE_SECONDS + s.policy.interval_seconds)
-    if worst <= budget and worst + rising <= (budget + limit) / 2:
+    if not memory_short(s):
         return _keep_invariant(s, d, budget)
-    worst += rising
+    worst += _rise_bytes(s)
     if s.now - s.memory.relieved_at < SETTLE_SECONDS:
         return _no_growth(s, d)
     d = _no_growth(s, d)
@@ -95,16 +94,25 @@ def unexplained_bytes(s: Situation) -> Sample | None:
     return Sample(worst.observed_at, worst.value - explained)
 
 
-def _rising(s: Situation) -> float:
-    """Bytes per second by which the worst pod rose without more runs, twice in a row; 0 where it did not.
+def memory_short(s: Situation) -> bool:
+    """Whether the worst pod stands above the objective, or rises so that a cut would come too late if it waited."""
+    budget, worst, limit = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES), s.target.memory_limit_bytes
+    if budget is None or worst is None or limit is None:
+        return False
+    return worst > budget or worst + _rise_bytes(s) > (budget + limit) / 2
 
-    One run that takes a lot at once is a step, and no rise.
+
+def _rise_bytes(s: Situation) -> float:
+    """By how much the worst pod rises until a cut takes effect, if it goes on as it rose twice in a row.
+
+    Only what it rose without more runs counts. One run that takes a lot at once is a step, and no rise.
     """
     now, past = unexplained_bytes(s), s.memory.unexplained[-2:]
     if now is None or len(past) < RISES:
         return 0.0
     steps = [(b.value - a.value) / (b.at - a.at) for a, b in pairwise((*past, now)) if 0 < b.at - a.at <= RISE_SECONDS]
-    return max(min(steps), 0.0) if len(steps) == RISES else 0.0
+    per_second = max(min(steps), 0.0) if len(steps) == RISES else 0.0
+    return per_second * (SETTLE_SECONDS + s.policy.interval_seconds)
 
 
 def _no_growth(s: Situation, d: Draft) -> Draft:
