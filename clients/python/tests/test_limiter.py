@@ -42,7 +42,7 @@ async def test_runs_wait_in_order_of_arrival(metrics: Metrics) -> None:
 
 async def test_who_comes_later_does_not_overtake(metrics: Metrics) -> None:
     open_gate = False
-    limiter = WorkerLimiter(5, 10, metrics, may_start=lambda: open_gate)
+    limiter = WorkerLimiter(5, 10, metrics, may_start=lambda _running: open_gate)
     first = asyncio.create_task(limiter.acquire())
     await settle()
     open_gate = True  # but nobody pumped yet: the first one still waits

@@ -64,32 +64,72 @@ def test_no_limit_is_no_budget(tmp_path: Path) -> None:
 def test_the_gate_shuts_above_the_mark_and_says_since_when() -> None:
     clock, used = Clock(), [900]
     gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
-    assert gate.may_start()
+    assert gate.may_start(0)
     used[0] = 901
-    assert not gate.may_start()
+    assert not gate.may_start(0)
     shut_at = clock.now
     clock.now += 7
-    assert not gate.may_start()
+    assert not gate.may_start(0)
     assert gate.shut_since == shut_at
     used[0] = 800
-    assert gate.may_start()
+    assert gate.may_start(0)
     assert gate.shut_since is None
 
 
 def test_after_it_was_shut_runs_start_one_by_one_for_a_while() -> None:
     clock, used = Clock(), [950]
     gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
-    assert not gate.may_start()
+    assert not gate.may_start(0)
     used[0] = 500
-    assert [gate.may_start() for _ in range(3)] == [True, False, False]
+    assert [gate.may_start(0) for _ in range(3)] == [True, False, False]
     clock.now += 0.25
-    assert [gate.may_start() for _ in range(3)] == [True, False, False]
+    assert [gate.may_start(0) for _ in range(3)] == [True, False, False]
     clock.now += 5
-    assert [gate.may_start() for _ in range(3)] == [True] * 3
+    assert [gate.may_start(0) for _ in range(3)] == [True] * 3
 
 
 def test_without_a_budget_or_a_measurement_the_gate_is_open() -> None:
-    assert MemoryGate(None, 90).may_start()
-    assert MemoryGate(MemoryBudget(1, lambda: None), 90).may_start()
+    assert MemoryGate(None, 90).may_start(0)
+    assert MemoryGate(MemoryBudget(1, lambda: None), 90).may_start(0)
     with pytest.raises(ValueError, match="high_water_percent"):
         MemoryGate(None, 0)
+
+
+def learned(gate: MemoryGate, clock: Clock, used: list[int], base: int, per_run: int) -> None:
+    """Lets the gate see some seconds of work between two and four runs."""
+    for step in range(40):
+        running = 2 + step % 3
+        used[0] = base + per_run * running
+        clock.now += 0.25
+        gate.measure(running)
+
+
+def test_what_a_run_will_take_is_counted_before_it_is_taken() -> None:
+    clock, used = Clock(), [0]
+    gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
+    learned(gate, clock, used, base=100, per_run=100)
+    used[0] = 300  # two runs, and each further one takes its 100 only after all have started
+    assert [gate.may_start(running) for running in range(2, 9)] == [True] * 6 + [False]
+    assert gate.shut_since is None
+    used[0] = 850  # something else holds memory: what is really used counts
+    assert not gate.may_start(2)
+
+
+def test_the_law_of_a_run_is_forgotten_when_runs_become_smaller() -> None:
+    clock, used = Clock(), [0]
+    gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
+    learned(gate, clock, used, base=100, per_run=200)
+    assert not gate.may_start(4)
+    for _ in range(6):
+        learned(gate, clock, used, base=100, per_run=20)
+    assert gate.may_start(4)
+    assert gate.may_start(20)
+
+
+def test_a_run_that_is_alone_starts_whatever_the_law_says() -> None:
+    clock, used = Clock(), [0]
+    gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
+    learned(gate, clock, used, base=100, per_run=240)
+    used[0] = 890
+    assert gate.may_start(0)
+    assert not gate.may_start(1)

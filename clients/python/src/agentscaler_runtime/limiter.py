@@ -27,7 +27,8 @@ class WorkerLimiter:
         limit: Workers.
         queue_size: Runs that may wait at a time.
         metrics: Where the waits are measured.
-        may_start: Asked before each start; a no leaves the run waiting until the next `pump`.
+        may_start: Asked before each start, with the number of runs that go on; a no leaves the run waiting until the
+            next `pump`.
         clock: Seconds of a clock that never goes back.
     """
 
@@ -37,7 +38,7 @@ class WorkerLimiter:
         queue_size: int,
         metrics: Metrics,
         *,
-        may_start: Callable[[], bool] = lambda: True,
+        may_start: Callable[[int], bool] = lambda _running: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
@@ -79,7 +80,7 @@ class WorkerLimiter:
         """
         arrived_at = self._clock()
         # Who waits already comes first, even if a worker is free while memory is short.
-        if not self._waiters and self._running < self._limit and self._may_start():
+        if not self._waiters and self._running < self._limit and self._may_start(self._running):
             self._start()
             return self._observe(arrived_at)
         if len(self._waiters) >= self._queue_size:
@@ -112,7 +113,7 @@ class WorkerLimiter:
         while self._waiters and self._running < self._limit:
             if self._waiters[0].turn.done():  # cancelled, and its task has not come round to say so
                 self._waiters.popleft()
-            elif self._may_start():
+            elif self._may_start(self._running):
                 self._start()
                 self._waiters.popleft().turn.set_result(None)
             else:

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ _UNLIMITED_BYTES = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RAMP_SECONDS = 0.2
 _RECOVERY_SECONDS = 5.0
+_FADE_SECONDS = 15.0
+_ENOUGH_SAMPLES = 20.0
+_LEAST_VARIANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,50 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class MemoryGate:
-    """Lets no run start above the high-water mark.
+class RunLaw:
+    """What memory grows by with each run: a line through the measurements of the last seconds, older ones fading.
 
-    A run takes its memory only after it started. So after the gate was shut, runs start one at a time for a while: a
-    whole queue let go at once would be past the limit before it could be measured.
+    Args:
+        clock: Seconds of a clock that never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = 0.0
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+
+    def observe(self, running: int, used_bytes: int) -> None:
+        """One measurement: so many runs, so many bytes."""
+        now = self._clock()
+        fade = math.exp(-(now - self._at) / _FADE_SECONDS)
+        self._at = now
+        self._n = self._n * fade + 1
+        self._x = self._x * fade + running
+        self._y = self._y * fade + used_bytes
+        self._xx = self._xx * fade + running * running
+        self._xy = self._xy * fade + running * used_bytes
+
+    def expected_bytes(self, running: int, used_bytes: int) -> float:
+        """What will be used once one more run and all `running` ones have taken what a run takes.
+
+        It is `used_bytes` while the measurements do not tell: too few, or all with the same number of runs.
+        """
+        if self._n < _ENOUGH_SAMPLES:
+            return used_bytes
+        mean_running, mean_bytes = self._x / self._n, self._y / self._n
+        variance = self._xx / self._n - mean_running**2
+        if variance < _LEAST_VARIANCE:
+            return used_bytes
+        per_run = max(0.0, (self._xy / self._n - mean_running * mean_bytes) / variance)
+        return max(used_bytes, mean_bytes + per_run * (running - mean_running)) + per_run
+
+
+class MemoryGate:
+    """Lets no run start that would take memory above the high-water mark.
+
+    A run takes its memory only after it started. So what the runs that go on will still take is counted as taken, as
+    far as it is known what a run takes; and after the gate was shut, runs start one at a time for a while: a whole
+    queue let go at once would be past the limit before it could be measured.
 
     Args:
         budget: What is limited; None: the gate is always open.
@@ -124,6 +167,7 @@ class MemoryGate:
         self._budget = budget
         self._high_water_percent = high_water_percent
         self._clock = clock
+        self._law = RunLaw(clock)
         self._shut_since: float | None = None
         self._recovered_at = -1.0
         self._last_start_at = -1.0
@@ -135,32 +179,49 @@ class MemoryGate:
 
     @property
     def shut_since(self) -> float | None:
-        """Since what time of the clock the gate is shut; None: it is open. As of the last `measure` or `may_start`."""
+        """Since what time of the clock memory is above the mark; None: it is below. As of the last measurement."""
         return self._shut_since
 
-    def measure(self) -> bool:
-        """Measures memory; whether it is below the mark."""
-        used = None if self._budget is None else self._budget.used_bytes()
+    def measure(self, running: int) -> None:
+        """Measures memory while so many runs go on. To be called a few times a second, at any number of runs."""
+        used = self._used_bytes()
+        if used is not None:
+            self._law.observe(running, used)
+            self._note(used)
+
+    def may_start(self, running: int) -> bool:
+        """Whether one more run may start beside the `running` ones; the caller then starts it.
+
+        What nobody runs beside may always start below the mark: else one odd measurement could stop all work.
+        """
+        used = self._used_bytes()
+        if self._budget is None or used is None:
+            return True
+        if not self._note(used):
+            return False
+        if running and self._law.expected_bytes(running, used) > self._mark_bytes():
+            return False
         now = self._clock()
-        if (
-            self._budget is not None
-            and used is not None
-            and used * 100 > self._budget.limit_bytes * self._high_water_percent
-        ):
+        if now < self._recovered_at and now - self._last_start_at < _RAMP_SECONDS:
+            return False
+        self._last_start_at = now
+        return True
+
+    def _used_bytes(self) -> int | None:
+        return None if self._budget is None else self._budget.used_bytes()
+
+    def _mark_bytes(self) -> float:
+        assert self._budget is not None
+        return self._budget.limit_bytes * self._high_water_percent / 100
+
+    def _note(self, used_bytes: int) -> bool:
+        """Notes whether memory is below the mark."""
+        now = self._clock()
+        if used_bytes > self._mark_bytes():
             if self._shut_since is None:
                 self._shut_since = now
             return False
         if self._shut_since is not None:
             self._shut_since = None
             self._recovered_at = now + _RECOVERY_SECONDS
-        return True
-
-    def may_start(self) -> bool:
-        """Whether a run may start now; the caller then starts it."""
-        if not self.measure():
-            return False
-        now = self._clock()
-        if now < self._recovered_at and now - self._last_start_at < _RAMP_SECONDS:
-            return False
-        self._last_start_at = now
         return True

@@ -256,7 +256,7 @@ class Runtime:
     def _tick(self) -> None:
         self._apply_new_settings()
         self.cache.sweep()
-        self._gate.measure()
+        self._gate.measure(self._limiter.running)
         self._limiter.pump()
         shut_since = self._gate.shut_since
         if shut_since is None or not self._limiter.waiting:
