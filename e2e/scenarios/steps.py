@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
     from e2e.kind.load import PodLoad
 
-READY_SECONDS = 180.0
+READY_SECONDS = 300.0
+"""Of whoever waits: only a failure has to wait for so long."""
 
 
 def wait_ready(cluster: KindCluster, namespace: str, name: str, pods: int) -> list[str]:
@@ -55,7 +56,7 @@ def restarts(cluster: KindCluster, namespace: str, name: str) -> int:
 def other_than_ok(load: PodLoad, since: float = 0.0) -> dict[str, int]:
     """Wait until every request has its answer; what was not well, by status."""
     load.set_rate(0)
-    wait_until(lambda: load.stats()["in_flight"] == 0, 180, "an answer to every request")
+    wait_until(lambda: load.stats()["in_flight"] == 0, READY_SECONDS, "an answer to every request")
     stats = load.stats(since=since)
     assert stats["finished"] > 0
     counts: dict[str, int] = stats["counts"]
