@@ -34,7 +34,8 @@ NAME_LABEL = "agentscaler.dev/name"
 ATTEMPTS = 4
 AGAIN_SECONDS = 1.0
 _ON_THE_WAY = re.compile(
-    "connection re(fused|set)|TLS handshake timeout|i/o timeout|EOF|etcdserver|connection lost|unable to handle the req"
+    "connection re(fused|set)|was refused|TLS handshake timeout|i/o timeout|EOF|etcdserver|connection lost"
+    "|unable to handle the request"
 )
 
 

@@ -60,7 +60,7 @@ class PodLoad(LoadHandle):
             "image": AGENT,
             "command": ["python", "-m", "e2e.harness.load"],
             "args": arguments,
-            "readinessProbe": {"httpGet": {"path": "/stats", "port": PORT}, "periodSeconds": 1},
+            "readinessProbe": {"httpGet": {"path": "/stats", "port": PORT}, "periodSeconds": 1, "timeoutSeconds": 5},
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": HARDENED,
         }

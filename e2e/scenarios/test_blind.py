@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import requests
 import yaml
 
 from e2e.harness.administrator import checked
@@ -16,6 +17,7 @@ from e2e.kind.cluster import PROMETHEUS
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, other_than_ok, wait_pods, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import FRAGILE, slow_side_by_side
 
 if TYPE_CHECKING:
@@ -76,10 +78,12 @@ class FragilePrometheus:
             # The kubelet looks at what it has mounted when the pod changes.
             touch = {"metadata": {"annotations": {"touched": str(time.time())}}}
             checked(self._cluster.request("PATCH", path, touch, "application/merge-patch+json"))
-            self._http("-/reload", "POST")
-            return self._series() == 0
+            with suppress(requests.RequestException):
+                self._http("-/reload", "POST")
+                return self._series() == 0
+            return False
 
-        wait_until(gone, READY_SECONDS, "the end of the series")
+        wait(gone, "the end of the series")
 
     def heal(self) -> None:
         """Scrape again, from the next start on."""
@@ -150,7 +154,7 @@ def test_nothing_shrinks_while_series_or_prometheus_are_away(cluster: KindCluste
             PodLoad(cluster, namespace, name, rate_per_second=PEAK, max_duration_seconds=3600) as load,
         ):
             wait_until(lambda: seen.replicas > 1, READY_SECONDS, "more replicas")
-            wait_until(lambda: len(cluster.ready_pods_of(namespace, name)) == seen.replicas, READY_SECONDS, "its pods")
+            wait(lambda: len(cluster.ready_pods_of(namespace, name)) == seen.replicas, "its pods")
             # Nothing but blindness may be what keeps it from shrinking.
             wait_until(lambda: passed(known, WINDOW_SECONDS + 15), 120, "a full window of signals")
             prometheus.lose_series()

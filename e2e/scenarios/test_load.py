@@ -10,6 +10,7 @@ from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, change, other_than_ok, restarts, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import slow_side_by_side
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def test_a_changed_limit_is_in_force_at_once_and_a_spike_moves_workers_and_repli
         wait_until(lambda: seen.replicas > 2, READY_SECONDS, "more replicas")
         print(f"replicas after {time.time() - began:.1f} s")
         most = seen.replicas
-        wait_until(lambda: len(cluster.ready_pods_of(namespace, name)) > 2, READY_SECONDS, "a third pod that is ready")
+        wait(lambda: len(cluster.ready_pods_of(namespace, name)) > 2, "a third pod that is ready")
 
         over = time.time()
         load.set_rate(QUIET)

@@ -15,6 +15,7 @@ from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, restarts, wait_pods
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import long_side_by_side
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def test_cache_and_workers_give_way_before_the_kernel_kills_and_without_the_oper
             used.append(resident_bytes(cluster, namespace, name))
             assert kills(cluster, namespace, selectors[name]) == 0
             pause.wait(SAMPLE_SECONDS)  # what asks as fast as it can takes the CPU that it measures with
-        wait_until(lambda: kills(cluster, namespace, selectors[other]), READY_SECONDS, "the end of the careless pod")
+        wait(lambda: kills(cluster, namespace, selectors[other]), "the end of the careless pod")
         print(f"at most {max(used) / LIMIT_BYTES:.0%} of the limit; workers {seen.workers_between(0, time.time())}")
     assert restarts(cluster, namespace, name) == 0
     caches = [each.settings["cache"]["maxBytes"] for each in seen.written]

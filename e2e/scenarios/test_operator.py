@@ -16,7 +16,7 @@ from e2e.kind import artefacts, operator, workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, change, other_than_ok, restarts, wait_ready
-from e2e.scenarios.targets import POLL_SECONDS
+from e2e.scenarios.targets import wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def leader(cluster: KindCluster) -> str:
         leading = [pod for pod, leads in pods.items() if leads == 1]
         return leading[0] if sorted(pods.values(), key=str) == [0, 1] else ""
 
-    return wait_until(found, READY_SECONDS, "a leader and a standby", every_seconds=POLL_SECONDS)
+    return wait(found, "a leader and a standby")
 
 
 def other_than(cluster: KindCluster, pod: str) -> str:
@@ -186,7 +186,7 @@ def test_a_leader_that_slept_past_its_lease_writes_nothing_when_it_wakes(served:
         for each in names:
             change(cluster, namespace, each, {"template": {"metadata": {"annotations": SECOND}}})
 
-        settled = wait_until(lambda: renewed(cluster, namespace), READY_SECONDS, "the standby's templates")
+        settled = wait(lambda: renewed(cluster, namespace), "the standby's templates")
         wait_until(lambda: time.time() - stopped >= ASLEEP_SECONDS, 60, "the end of the Lease")
     finally:
         signal_operator(cluster, asleep, "CONT")
@@ -195,13 +195,12 @@ def test_a_leader_that_slept_past_its_lease_writes_nothing_when_it_wakes(served:
         number = written_by(cluster, asleep)
         return [] if number is None else [number]  # 0 is an answer, too
 
-    first = wait_until(count, READY_SECONDS, "a word of the one that slept")
+    first = wait(count, "a word of the one that slept")
     woke = time.time()
     wait_until(lambda: time.time() - woke >= WATCH_SECONDS, 60, "several ticks")
-    assert wait_until(count, READY_SECONDS, "its word once more") == first
-    wait_until(
+    assert wait(count, "its word once more") == first
+    wait(
         lambda: [says(cluster, pod, "agentscaler_leader") for pod in (asleep, awake)] == [0, 1],
-        READY_SECONDS,
         "the one asleep to stand by, and the other one to lead",
     )
     # Whatever it had in hand when it was stopped has reached nobody.
@@ -214,7 +213,7 @@ def test_ten_kills_at_random_moments_never_cost_capacity(served: Served) -> None
     pause = threading.Event()
     for kill in range(KILLS):
         pause.wait(moments.uniform(0, LONGEST_GAP_SECONDS))
-        pods = wait_until(lambda: operator.operator_pods(cluster), READY_SECONDS, "a pod to kill")
+        pods = wait(lambda: operator.operator_pods(cluster), "a pod to kill")
         pod = moments.choice(pods)
         cluster.kubectl("delete", f"--namespace={operator.NAMESPACE}", "pod", pod, "--force", "--grace-period=0")
         if kill == KILLS // 3:

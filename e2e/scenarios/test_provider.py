@@ -10,6 +10,7 @@ from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, other_than_ok, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import long_side_by_side
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
         PodLoad(cluster, namespace, name, rate_per_second=RATE, max_duration_seconds=1800, timeout_seconds=60) as load,
     ):
         # The breaker's own window and the operator's have to know what healthy is.
-        wait_until(lambda: load.stats()["finished"] >= 20 * RATE, READY_SECONDS, "a healthy time")
+        wait(lambda: load.stats()["finished"] >= 20 * RATE, "a healthy time")
         # A size that moves by itself would say nothing of the outage.
         wait_until(
             lambda: len(seen.replicas_between(time.time() - STILL_SECONDS, time.time())) == 1,
@@ -107,8 +108,8 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
             last = {each.pod: each.breaker_state for each in seen.agents if each.at > well + 2}
             return {last.get(pod["metadata"]["name"]) for pod in cluster.ready_pods_of(namespace, name)} == {0}
 
-        wait_until(all_closed, READY_SECONDS, "closed breakers")
+        wait(all_closed, "closed breakers")
         print(f"closed after {time.time() - well:.1f} s")
         closed = time.time()
-        wait_until(lambda: load.stats(since=closed)["finished"] >= CALM_SECONDS * RATE, READY_SECONDS, "a healthy time")
+        wait(lambda: load.stats(since=closed)["finished"] >= CALM_SECONDS * RATE, "a healthy time")
         assert other_than_ok(load, since=closed) == {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from e2e.harness.process import wait_until
 from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
-from e2e.scenarios.steps import READY_SECONDS, change, condition, other_than_ok, wait_ready
+from e2e.scenarios.steps import change, condition, other_than_ok, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import side_by_side
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def wait_missing(cluster: KindCluster, namespace: str, name: str, kind: str) -> 
         found = condition(cluster, namespace, name, kind)
         return found if (found.get("status"), found.get("reason")) == ("True", "PodsNotComing") else {}
 
-    return wait_until(said, READY_SECONDS, f"{name} {kind}")
+    return wait(said, f"{name} {kind}")
 
 
 @side_by_side
@@ -65,15 +65,11 @@ def test_settings_that_need_a_restart_roll_the_pods_once_and_a_few_at_a_time(
             pods = [pod["metadata"]["name"] for pod in cluster.ready_pods_of(namespace, name)]
             return pods if len(pods) == PODS == len(cluster.pods_of(namespace, name)) and not {*pods} & {*first} else []
 
-        pods = wait_until(renewed, READY_SECONDS, "new pods")
+        pods = wait(renewed, "new pods")
         for pod in pods:
             assert cluster.metric(namespace, pod, "agent_worker_limit") == 6
             assert cluster.metric(namespace, pod, "agent_cache_limit_bytes") == 24 * 2**20
-        wait_until(
-            lambda: condition(cluster, namespace, name, "Delivered").get("status") == "True",
-            READY_SECONDS,
-            "the pods' report",
-        )
+        wait(lambda: condition(cluster, namespace, name, "Delivered").get("status") == "True", "the pods' report")
         assert min(size.available for size in seen.sizes) >= LEAST_AVAILABLE
         assert replica_sets(cluster, namespace, name) == 2
 
@@ -84,7 +80,7 @@ def test_settings_that_need_a_restart_roll_the_pods_once_and_a_few_at_a_time(
             found = condition(cluster, namespace, name, "Delivered")
             return found["status"] == "False" and "next restart" in found["message"]
 
-        wait_until(waits, READY_SECONDS, "a word that it waits")
+        wait(waits, "a word that it waits")
         assert replica_sets(cluster, namespace, name) == 2
         assert {pod["metadata"]["name"] for pod in cluster.pods_of(namespace, name)} == set(pods)
         assert other_than_ok(load) == {}
@@ -118,11 +114,11 @@ def test_pods_that_no_node_takes_are_told_and_no_more_are_ordered(cluster: KindC
         wait_missing(cluster, namespace, name, "ScalingLimited")
         # Two orders may come before the scheduler has spoken, none after that.
         ordered = int(cluster.deployment(namespace, name)["spec"]["replicas"])
-        wait_until(lambda: seen.replicas == ordered, READY_SECONDS, "the order seen")
+        wait(lambda: seen.replicas == ordered, "the order seen")
         told, answered = time.time(), load.stats()["finished"]
-        wait_until(lambda: load.stats()["finished"] > answered + 100, READY_SECONDS, "more of the same")
+        wait(lambda: load.stats()["finished"] > answered + 100, "more of the same")
         # The queue grows, and with it the need; nothing more is ordered.
-        wait_until(lambda: load.stats()["in_flight"] > 50, READY_SECONDS, "a queue")
+        wait(lambda: load.stats()["in_flight"] > 50, "a queue")
         assert 1 < ordered < MOST_PODS
         assert seen.replicas_between(told, time.time()) == [ordered]
         assert seen.replicas_between(0, told) == sorted(seen.replicas_between(0, told))
@@ -139,5 +135,5 @@ def test_an_image_that_cannot_be_pulled_is_named(cluster: KindCluster, namespace
         stalled = wait_missing(cluster, namespace, name, "Stalled")
         assert "ImagePull" in stalled["message"]
         assert condition(cluster, namespace, name, "Ready")["status"] == "False"
-        wait_until(lambda: seen.sizes, READY_SECONDS, "the size")
+        wait(lambda: seen.sizes, "the size")
         assert seen.replicas_between(0, time.time()) == [2]

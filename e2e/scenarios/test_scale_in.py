@@ -6,11 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from e2e.harness.administrator import checked
-from e2e.harness.process import wait_until
 from e2e.kind import workload
 from e2e.kind.load import PodLoad
-from e2e.scenarios.steps import READY_SECONDS, other_than_ok, wait_ready
-from e2e.scenarios.targets import POLL_SECONDS
+from e2e.scenarios.steps import other_than_ok, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import side_by_side
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def wait_left(cluster: KindCluster, namespace: str, name: str, count: int) -> se
         found = {str(pod["metadata"]["name"]) for pod in cluster.pods_of(namespace, name)}
         return found if len(found) == count else set()
 
-    return wait_until(left, READY_SECONDS, f"{count} pods left")
+    return wait(left, f"{count} pods left")
 
 
 @side_by_side
@@ -66,7 +65,7 @@ def test_idle_pods_leave_first_and_a_busy_one_finishes_what_it_began(cluster: Ki
                 found = [in_flight(cluster, namespace, pod) for pod in busy]
                 return min([*found, *(cluster.value(which % pod) or 0.0 for pod in busy)]) >= BUSY_RUNS
 
-            wait_until(both, READY_SECONDS, "runs in both", every_seconds=POLL_SECONDS)
+            wait(both, "runs in both")
 
         def scale(replicas: int) -> None:
             cluster.kubectl("scale", f"--namespace={namespace}", f"agd/{name}", f"--replicas={replicas}")
@@ -82,6 +81,6 @@ def test_idle_pods_leave_first_and_a_busy_one_finishes_what_it_began(cluster: Ki
         runs = in_flight(cluster, namespace, leaving)
         assert runs >= 1
         path = f"/api/v1/namespaces/{namespace}/pods/{leaving}"
-        wait_until(lambda: cluster.request("GET", path).status_code == 404, READY_SECONDS, "the end of the busy pod")
+        wait(lambda: cluster.request("GET", path).status_code == 404, "the end of the busy pod")
         print(f"a pod with {runs:g} runs was gone after {time.monotonic() - began:.1f} s")
         assert other_than_ok(load) == {}
