@@ -31,7 +31,7 @@ CGROUP = f"agentscaler{_KEY}"
 RUN = Path(f"/run/agentscaler{_KEY}")  # sockets have short paths
 SOCKET = RUN / "docker.sock"
 BOUNDED_RUNC = Path(__file__).with_name("bounded_runc.py")
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 # What outlives a killed engine: its bridge, its empty cgroups and its run directory.
 _LEFTOVERS = f"""

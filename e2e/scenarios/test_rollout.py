@@ -66,9 +66,13 @@ def test_settings_that_need_a_restart_roll_the_pods_once_and_a_few_at_a_time(
             return pods if len(pods) == PODS == len(cluster.pods_of(namespace, name)) and not {*pods} & {*first} else []
 
         pods = wait(renewed, "new pods")
-        for pod in pods:
-            assert cluster.metric(namespace, pod, "agent_worker_limit") == 6
-            assert cluster.metric(namespace, pod, "agent_cache_limit_bytes") == 24 * 2**20
+
+        def limits() -> set[tuple[float, ...]]:
+            names = ("agent_worker_limit", "agent_cache_limit_bytes")
+            return {tuple(cluster.metric(namespace, pod, each) for each in names) for pod in pods}
+
+        # A kubelet that is behind starts a pod with the file of before, and brings the new one at once.
+        wait(lambda: limits() == {(6, 24 * 2**20)}, "the new settings in each pod")
         wait(lambda: condition(cluster, namespace, name, "Delivered").get("status") == "True", "the pods' report")
         assert min(size.available for size in seen.sizes) >= LEAST_AVAILABLE
         assert replica_sets(cluster, namespace, name) == 2
