@@ -20,7 +20,7 @@ ENDPOINT_REFRESH_SECONDS = 0.5
 QUEUE_WAIT_HEADER = "X-Queue-Wait-Seconds"
 SERVICE = "service"  # stands for the pod where a Service picked it
 _SERVICE_RETRY_SECONDS = 0.3
-_CONNECT_ATTEMPTS = 3
+_CONNECT_ATTEMPTS, _SERVICE_ATTEMPTS = 3, 30  # a Service may lack a ready pod, or a name server CPU, for a moment
 _LATENCY_STATUSES = ("ok", "timeout")
 
 Status = Literal["ok", "error", "rejected", "lost", "timeout"]
@@ -159,7 +159,7 @@ class Generator:
         refused: set[str] = set()
         body = self._draw_body()
         try:
-            for _ in range(_CONNECT_ATTEMPTS):
+            for _ in range(_SERVICE_ATTEMPTS if self._endpoints_url is None else _CONNECT_ATTEMPTS):
                 candidate = self._pick(refused)
                 if candidate is None:
                     break

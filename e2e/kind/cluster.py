@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import re
+import subprocess
+import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,8 +29,14 @@ if TYPE_CHECKING:
 NETWORK = "agentscaler"
 PROMETHEUS = Path(__file__).with_name("prometheus.yaml")
 PROMETHEUS_URL = "http://prometheus.monitoring:9090"
-READY_SECONDS = 180.0
+READY_SECONDS = 300.0
 NAME_LABEL = "agentscaler.dev/name"
+ATTEMPTS = 4
+AGAIN_SECONDS = 1.0
+_ON_THE_WAY = re.compile(
+    "connection re(fused|set)|was refused|TLS handshake timeout|i/o timeout|EOF|etcdserver|connection lost"
+    "|unable to handle the request"
+)
 
 
 class KindCluster(Administrator):
@@ -66,6 +75,50 @@ class KindCluster(Administrator):
         binding = ("e2e-admin", "--clusterrole=cluster-admin", "--serviceaccount=kube-system:e2e-admin")
         run([*kubectl, "create", "clusterrolebinding", *binding], {}, check=False)
         return run([*kubectl, "create", "token", "e2e-admin", "--duration=24h"], {}).stdout.strip()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | list[Any] | None = None,
+        content_type: str = "application/json",
+        params: dict[str, str] | None = None,
+    ) -> requests.Response:
+        """As an administrator asks; what fails on the way to an API server short of CPU is asked a few times more.
+
+        A POST that may have arrived is not sent again.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                answer = super().request(method, path, body, content_type, params)
+            except (requests.ConnectionError, requests.Timeout):
+                if method == "POST":
+                    raise
+            else:
+                if not _failed_on_the_way(answer, method):
+                    return answer
+            time.sleep(AGAIN_SECONDS)
+        return super().request(method, path, body, content_type, params)
+
+    def kubectl(
+        self,
+        *args: str,
+        input: str | None = None,  # noqa: A002 - as in subprocess.run
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """As an administrator runs it; again a few times when it did not get through to the API server."""
+        for _ in range(ATTEMPTS - 1):
+            done = super().kubectl(*args, input=input, check=False)
+            if done.returncode == 0 or not failed_on_the_way(done.stderr):
+                break
+            time.sleep(AGAIN_SECONDS)
+        else:
+            return super().kubectl(*args, input=input, check=check)
+        if check and done.returncode != 0:
+            error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+            error.add_note(done.stderr)
+            raise error
+        return done
 
     def load_images(self, *names: str) -> None:
         """Put images of the engine into the node; those it has are skipped."""
@@ -159,13 +212,13 @@ class KindCluster(Administrator):
                 return float(value)
         raise KeyError(f"{pod} exposes no {name}")
 
-    def query(self, promql: str, time: float | None = None) -> list[Any]:
+    def query(self, promql: str, at: float | None = None) -> list[Any]:
         """The raw result of an instant query to the cluster's Prometheus.
 
         Raises:
             requests.HTTPError: Prometheus is away or refuses; the message is its own.
         """
-        params = {"query": promql} if time is None else {"query": promql, "time": repr(time)}
+        params = {"query": promql} if at is None else {"query": promql, "time": repr(at)}
         answer = checked(self.http("monitoring", "services/prometheus:http", "api/v1/query", params=params))
         result: list[Any] = answer["data"]["result"]
         return result
@@ -192,6 +245,19 @@ class KindCluster(Administrator):
             yield f"http://127.0.0.1:{local}"
         finally:
             process.stop()
+
+
+def failed_on_the_way(said: str) -> bool:
+    """Whether what kubectl says tells of the way to the API server, or from there to etcd, and not of its answer."""
+    return _ON_THE_WAY.search(said) is not None
+
+
+def _failed_on_the_way(answer: requests.Response, method: str) -> bool:
+    """Likewise for an answer: one of the API server's own, also as a proxy of a pod, that says to come again."""
+    if answer.status_code == requests.codes.too_many_requests:
+        return True
+    own = answer.status_code >= requests.codes.server_error and '"kind":"Status"' in answer.text
+    return own and method != "POST"
 
 
 def _forwards(process: Process) -> bool:

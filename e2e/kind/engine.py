@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,11 @@ CGROUP = f"agentscaler{_KEY}"
 RUN = Path(f"/run/agentscaler{_KEY}")  # sockets have short paths
 SOCKET = RUN / "docker.sock"
 BOUNDED_RUNC = Path(__file__).with_name("bounded_runc.py")
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 # What outlives a killed engine: its bridge, its empty cgroups and its run directory.
 _LEFTOVERS = f"""
-for attempt in 1 2 3 4 5 6 7 8 9 10; do
+for attempt in $(seq 100); do
   ip link delete {BRIDGE} 2>/dev/null
   find /sys/fs/cgroup -depth -type d \\( -path '*/{CGROUP}' -o -path '*/{CGROUP}/*' \\) -exec rmdir {{}} + 2>/dev/null
   rm -rf -- {RUN} 2>/dev/null && [ -z "$(find /sys/fs/cgroup -type d -name {CGROUP} 2>/dev/null)" ] && exit 0
@@ -136,9 +137,10 @@ class Engine(Startable):
         """SIGTERM for dockerd itself, since unshare does not pass it on."""
         if not daemon.alive:
             return
-        children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-        for child in children:
-            os.kill(int(child), signal.SIGTERM)
+        with suppress(OSError):  # it has just ended by itself
+            children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGTERM)
         try:
             wait_until(lambda: not daemon.alive, 20, "the end of dockerd")
         except TimeoutError as error:

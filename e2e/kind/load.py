@@ -8,12 +8,12 @@ from e2e.harness.administrator import checked, is_true
 from e2e.harness.load import LoadHandle
 from e2e.harness.process import wait_until
 from e2e.kind.images import AGENT
-from e2e.kind.workload import HARDENED, PORT
+from e2e.kind.workload import HARDENED, PORT, UPSTREAM
 
 if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class PodLoad(LoadHandle):
@@ -60,7 +60,7 @@ class PodLoad(LoadHandle):
             "image": AGENT,
             "command": ["python", "-m", "e2e.harness.load"],
             "args": arguments,
-            "readinessProbe": {"httpGet": {"path": "/stats", "port": PORT}, "periodSeconds": 1},
+            "readinessProbe": {"httpGet": {"path": "/stats", "port": PORT}, "periodSeconds": 1, "timeoutSeconds": 5},
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": HARDENED,
         }
@@ -72,6 +72,8 @@ class PodLoad(LoadHandle):
         }
 
     def __enter__(self) -> Self:
+        # An agent is ready without its provider, and its first runs would fail.
+        wait_until(self._has_provider, START_SECONDS, "the model provider")
         checked(self._cluster.request("POST", f"/api/v1/namespaces/{self._namespace}/pods", self._pod))
         try:
             wait_until(self._ready, START_SECONDS, "the load pod")
@@ -87,6 +89,10 @@ class PodLoad(LoadHandle):
     @property
     def _path(self) -> str:
         return f"/api/v1/namespaces/{self._namespace}/pods/{self._name}"
+
+    def _has_provider(self) -> bool:
+        answer = self._cluster.request("GET", f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{UPSTREAM}")
+        return answer.status_code == 404 or bool(checked(answer)["status"].get("readyReplicas"))
 
     def _ready(self) -> bool:
         pod = self._cluster.get(self._path)

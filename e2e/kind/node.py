@@ -128,7 +128,9 @@ def _commit(engine: Engine, archive: Path, name: str) -> None:
         engine.docker("rm", "--force", COMMIT, check=False)
         volume = f"{archive}:/images.tar:ro"
         run = ("run", "--name", COMMIT, "--network=none", "--privileged", "--volume", volume, "--entrypoint", "sh")
-        engine.docker(*run, "agentscaler.dev/kind-node:base", "-ec", _IMPORT)
-        entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]'
-        engine.docker("commit", "--change", entrypoint, "--change", "CMD []", COMMIT, name)
-        engine.docker("rm", "--force", "--volumes", COMMIT)
+        try:
+            engine.docker(*run, "agentscaler.dev/kind-node:base", "-ec", _IMPORT)
+            entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]'
+            engine.docker("commit", "--change", entrypoint, "--change", "CMD []", COMMIT, name)
+        finally:  # also after Ctrl-C: the container would go on without its client
+            engine.docker("rm", "--force", "--volumes", COMMIT, check=False)

@@ -85,7 +85,7 @@ def install(
         wait: Whether to wait for readiness.
     """
     content = yaml.safe_dump(merged(values(cluster), over or {}))
-    waiting = ("--wait", "--timeout", "180s") if wait else ()
+    waiting = ("--wait", "--timeout", "300s") if wait else ()
     where = ("--namespace", namespace, "--create-namespace")
     with stage(f"helm upgrade --install {release}"):
         helm(cluster, "upgrade", "--install", release, chart, *where, "--values", "-", *waiting, input=content)

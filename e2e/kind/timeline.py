@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 600
 IDLE_SECONDS = 30.0  # a watch that says nothing for so long is begun anew
 AGENT_POLL_SECONDS = 0.5
+AGENT_AGE_SECONDS = 10.0  # an agent that was read so long ago still serves: on a busy machine a round takes seconds
 _METRIC = re.compile(
     r"^(agent_worker_limit|agent_inflight_requests|agent_tuning_applied_generation|agent_breaker_state)"
     r"(?:\{[^}]*\})? (\S+)$",
@@ -115,7 +116,7 @@ class Timeline:
 
     def in_force_after(self, write: Written) -> dict[str, float]:
         """Seconds from a write until the agents that served at that time report its generation; inf: never did."""
-        serving = {seen.pod for seen in self.agents if write.at - 3 * AGENT_POLL_SECONDS <= seen.at <= write.at}
+        serving = {seen.pod for seen in self.agents if write.at - AGENT_AGE_SECONDS <= seen.at <= write.at}
         return {
             pod: next(
                 (
@@ -169,7 +170,7 @@ class Timeline:
 
     def _follow_agents(self) -> None:
         while not self._stop.wait(AGENT_POLL_SECONDS):
-            with suppress(requests.RequestException):
+            with suppress(requests.RequestException, KeyError):
                 for pod in self._cluster.ready_pods_of(self._namespace, self._name):
                     self._read_agent(pod["metadata"]["name"])
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 PORT = 8080
 UPSTREAM = "model-provider"
-LEAVE_SECONDS = 3
+LEAVE_SECONDS = 8
+"""Until kube-proxy has heard that a pod leaves, also when it gets little CPU."""
 HARDENED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,

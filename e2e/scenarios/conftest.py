@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,12 @@ def namespace(request: pytest.FixtureRequest, cluster: KindCluster) -> Iterator[
         if request.node.stash.get(FAILED, False):
             test = re.sub(r"[^\w.-]+", "-", request.node.name)
             artefacts.collect(cluster, test, [name, operator.NAMESPACE])
+
+
+def pytest_configure() -> None:
+    # Leave through the fixtures, whoever ends us. A shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

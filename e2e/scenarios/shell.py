@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from e2e.harness import tools
+from e2e.kind.cluster import AGAIN_SECONDS, ATTEMPTS, failed_on_the_way
 from e2e.kind.images import ROOT
 
 if TYPE_CHECKING:
@@ -31,10 +33,16 @@ def type_in(cluster: KindCluster, line: str) -> str:
         "HOME": str(cluster.directory),
         "KUBECONFIG": str(cluster.kubeconfig),
     }
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"{line}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    for _ in range(1 if "helm" in line else ATTEMPTS):  # Helm's commands cannot be said twice
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if not failed_on_the_way(done.stderr):
+            break
+        time.sleep(AGAIN_SECONDS)
+    raise AssertionError(f"{line}\n{done.stdout}{done.stderr}")
 
 
 def refusal(cluster: KindCluster, line: str) -> str:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
     from e2e.kind.load import PodLoad
 
-READY_SECONDS = 180.0
+POLL_SECONDS = 0.3
+READY_SECONDS = 300.0
+"""Of whoever waits: only a failure has to wait for so long."""
 
 
 def wait_ready(cluster: KindCluster, namespace: str, name: str, pods: int) -> list[str]:
@@ -21,7 +23,7 @@ def wait_ready(cluster: KindCluster, namespace: str, name: str, pods: int) -> li
         found = [pod["metadata"]["name"] for pod in cluster.ready_pods_of(namespace, name)]
         return found if len(found) == pods and is_true(cluster.agent_deployment(namespace, name), "Ready") else []
 
-    return wait_until(ready, READY_SECONDS, f"{name} Ready with {pods} pods")
+    return wait_until(ready, READY_SECONDS, f"{name} Ready with {pods} pods", every_seconds=POLL_SECONDS)
 
 
 def wait_pods(cluster: KindCluster, namespace: str, selector: str, pods: int) -> None:
@@ -30,6 +32,7 @@ def wait_pods(cluster: KindCluster, namespace: str, selector: str, pods: int) ->
         lambda: sum(is_true(pod, "Ready") for pod in cluster.pods(namespace, selector)) == pods,
         READY_SECONDS,
         f"{pods} ready pods of {selector}",
+        every_seconds=POLL_SECONDS,
     )
 
 
@@ -55,7 +58,8 @@ def restarts(cluster: KindCluster, namespace: str, name: str) -> int:
 def other_than_ok(load: PodLoad, since: float = 0.0) -> dict[str, int]:
     """Wait until every request has its answer; what was not well, by status."""
     load.set_rate(0)
-    wait_until(lambda: load.stats()["in_flight"] == 0, 180, "an answer to every request")
+    answered = "an answer to every request"
+    wait_until(lambda: load.stats()["in_flight"] == 0, READY_SECONDS, answered, every_seconds=POLL_SECONDS)
     stats = load.stats(since=since)
     assert stats["finished"] > 0
     counts: dict[str, int] = stats["counts"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from e2e.harness.process import wait_until
 from e2e.kind import operator, workload
 from e2e.kind.images import AGENT
-from e2e.scenarios.steps import READY_SECONDS
+from e2e.scenarios.steps import POLL_SECONDS, READY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
 
 API_VERSION = "apps/v1"
-POLL_SECONDS = 0.3
 T = TypeVar("T")
 
 

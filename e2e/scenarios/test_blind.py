@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import requests
 import yaml
 
 from e2e.harness.administrator import checked
@@ -15,7 +16,8 @@ from e2e.kind import workload
 from e2e.kind.cluster import PROMETHEUS
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
-from e2e.scenarios.steps import other_than_ok, wait_pods, wait_ready
+from e2e.scenarios.steps import READY_SECONDS, other_than_ok, wait_pods, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import FRAGILE, slow_side_by_side
 
 if TYPE_CHECKING:
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 
     from e2e.kind.cluster import KindCluster
 
-PEAK, QUIET = 8.0, 2.0
+PEAK, QUIET = 10.0, 0.5
+"""Runs a second: more than three pods are made for, and what one can do. Chance does not bridge that."""
 WINDOW_SECONDS = 60
 BLIND_SECONDS = 25.0
 AWAY_SECONDS = 120.0
+BACK_SECONDS = 600.0
+"""Longer than any window, also when the operator begins anew meanwhile."""
 TUNING = {
     "replicas": {"min": 1, "max": 3, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
     "workers": {"min": 2, "max": 4, "initial": 3},
@@ -73,10 +78,12 @@ class FragilePrometheus:
             # The kubelet looks at what it has mounted when the pod changes.
             touch = {"metadata": {"annotations": {"touched": str(time.time())}}}
             checked(self._cluster.request("PATCH", path, touch, "application/merge-patch+json"))
-            self._http("-/reload", "POST")
-            return self._series() == 0
+            with suppress(requests.RequestException):
+                self._http("-/reload", "POST")
+                return self._series() == 0
+            return False
 
-        wait_until(gone, 90, "the end of the series")
+        wait(gone, "the end of the series")
 
     def heal(self) -> None:
         """Scrape again, from the next start on."""
@@ -144,10 +151,10 @@ def test_nothing_shrinks_while_series_or_prometheus_are_away(cluster: KindCluste
         known = time.time()
         with (
             Timeline(cluster, namespace, name) as seen,
-            PodLoad(cluster, namespace, name, rate_per_second=PEAK, max_duration_seconds=900) as load,
+            PodLoad(cluster, namespace, name, rate_per_second=PEAK, max_duration_seconds=3600) as load,
         ):
-            wait_until(lambda: seen.replicas > 1, 120, "more replicas")
-            wait_until(lambda: len(cluster.ready_pods_of(namespace, name)) == seen.replicas, 120, "its pods")
+            wait_until(lambda: seen.replicas > 1, READY_SECONDS, "more replicas")
+            wait(lambda: len(cluster.ready_pods_of(namespace, name)) == seen.replicas, "its pods")
             # Nothing but blindness may be what keeps it from shrinking.
             wait_until(lambda: passed(known, WINDOW_SECONDS + 15), 120, "a full window of signals")
             prometheus.lose_series()
@@ -158,11 +165,13 @@ def test_nothing_shrinks_while_series_or_prometheus_are_away(cluster: KindCluste
             prometheus.scale(0)
             away = time.time()
             wait_until(lambda: passed(away, AWAY_SECONDS), 180, "two minutes without Prometheus")
+            asked = time.time()
             prometheus.scale(1)
             back = time.time()
             for steps in (seen.replicas_between(blind, back), seen.workers_between(blind, back)):
                 assert all(after >= before for before, after in pairwise(steps)), steps
-            wait_until(lambda: seen.replicas < most, 300, "fewer replicas, now that it sees again")
+            wait_until(lambda: seen.replicas < most, BACK_SECONDS, "fewer replicas, now that it sees again")
             print(f"{most} replicas, fewer {time.time() - back:.1f} s after Prometheus came back")
-            assert passed(back, WINDOW_SECONDS)
+            # It may have scraped for a while before anybody heard that it was ready.
+            assert passed(asked, WINDOW_SECONDS)
             assert other_than_ok(load) == {}

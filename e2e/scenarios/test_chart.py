@@ -131,6 +131,7 @@ def test_an_upgrade_from_the_version_before_rolls_no_workload(bare: KindCluster)
         )
         wait_ready(cluster, namespace, made, 2)
         wait(lambda: is_true(cluster.agent_deployment(namespace, adopter), "Ready"), adopter)
+        wait_pods(cluster, namespace, f"app={theirs}", 2)  # Ready with one of them as well
         pods = pods_in(cluster, namespace)
         revisions = {name: revision(cluster, namespace, name) for name in (made, theirs)}
         assert len(pods) == 4

@@ -73,16 +73,21 @@ def test_a_missing_secret_leaves_the_operator_up_and_not_ready_until_it_comes(li
     cluster, home = limited.cluster, limited.home
     wait(lambda: cluster.pods(home, PART_OF), "the operator's pod")
     wait(lambda: limited.pod()["status"]["phase"] == "Running", "it runs")
-    wait(lambda: limited.readiness().status_code == 503, "it says that it is not ready")
-    wait(
-        lambda: condition(cluster, limited.inside, "researcher", "MetricsAvailable").get("status") == "False",
-        "a condition",
-    )
-    told = condition(cluster, limited.inside, "researcher", "MetricsAvailable")
-    log = cluster.kubectl("logs", f"--namespace={home}", limited.pod()["metadata"]["name"]).stdout
-    for text in (limited.readiness().text, told["message"], log):
-        assert "token" in text, text
-    assert told["reason"] == "ServerNotConfigured"
+
+    def refuses() -> bool:
+        answer = limited.readiness()  # 503 is also what the API server says of a pod that does not listen yet
+        return answer.status_code == 503 and "token" in answer.text
+
+    def said() -> dict[str, Any]:
+        found = condition(cluster, limited.inside, "researcher", "MetricsAvailable")
+        return found if (found.get("status"), found.get("reason")) == ("False", "ServerNotConfigured") else {}
+
+    def log() -> str:
+        return cluster.kubectl("logs", f"--namespace={home}", limited.pod()["metadata"]["name"]).stdout
+
+    wait(refuses, "it says that it is not ready for want of the token")
+    assert "token" in wait(said, "a condition")["message"]
+    wait(lambda: "token" in log(), "a word in its log")
     assert not is_true(limited.pod(), "Ready")
     uid = limited.pod()["metadata"]["uid"]
 

@@ -46,19 +46,25 @@ def test_an_hpa_on_the_target_is_named_and_not_fought_until_it_goes(cluster: Kin
         wait(lambda: seen.sizes, "the first size")
         rival = hpa("rival", "Deployment", name, 3, "apps/v1")
         cluster.apply(workload.in_namespace(namespace, rival))
-        wait(lambda: condition(cluster, namespace, name, "Conflict").get("status") == "True", "Conflict")
-        told = condition(cluster, namespace, name, "Conflict")
+
+        def conflict() -> dict[str, Any]:
+            found = condition(cluster, namespace, name, "Conflict")
+            return found if found.get("status") == "True" else {}
+
+        told = wait(conflict, "Conflict")
         assert told["reason"] == "ForeignAutoscaler"
         assert f"HorizontalPodAutoscaler {namespace}/rival" in told["message"]
         wait_pods(cluster, namespace, selector, 3)
 
         change(cluster, namespace, name, {"tuning": {"replicas": {"min": 4}}})
         wait_decided(cluster, namespace, name)
+        wait(lambda: seen.replicas == 3, "the size of the HPA seen")
         assert seen.replicas_between(0, time.time()) == [1, 3]
 
         type_in(cluster, f"kubectl delete hpa rival --namespace {namespace}")
         wait_pods(cluster, namespace, selector, 4)
         wait(lambda: condition(cluster, namespace, name, "Conflict").get("status") == "False", "peace")
+        wait(lambda: seen.replicas == 4, "our size seen")
         assert seen.replicas_between(0, time.time()) == [1, 3, 4]
 
 
@@ -72,9 +78,9 @@ def test_one_kubectl_scale_of_the_deployment_is_taken_as_the_size(cluster: KindC
         type_in(cluster, f"kubectl scale deployment/{name} --namespace {namespace} --replicas=4")
         wait_pods(cluster, namespace, f"agentscaler.dev/name={name}", 4)
         wait_decided(cluster, namespace, name)
+        wait(lambda: seen.replicas == 4, "the person's size seen")
         assert seen.replicas_between(0, time.time()) == [1, 4]
-    status = cluster.agent_deployment(namespace, name)["status"]
-    assert status["settings"]["replicas"] == 4
+    wait(lambda: cluster.agent_deployment(namespace, name)["status"]["settings"]["replicas"] == 4, "a word of it")
     assert condition(cluster, namespace, name, "Conflict")["status"] == "False"
 
 
@@ -93,5 +99,7 @@ def test_an_hpa_drives_the_object_itself_while_its_replicas_are_off(cluster: Kin
     assert cluster.request("PATCH", path, bounds, "application/merge-patch+json").ok
     wait_pods(cluster, namespace, f"agentscaler.dev/name={name}", 2)
     assert cluster.agent_deployment(namespace, name)["spec"]["replicas"] == 2
+    wait_decided(cluster, namespace, name)
     assert condition(cluster, namespace, name, "Conflict")["status"] == "False"
-    assert condition(cluster, namespace, name, "AbleToScale")["status"] == "True"
+    # False for a tick when a write met another one.
+    wait(lambda: condition(cluster, namespace, name, "AbleToScale").get("status") == "True", "able to scale")

@@ -16,7 +16,7 @@ from e2e.harness import tools
 from e2e.harness.process import Process, wait_until
 from e2e.kind.engine import run
 
-SECONDS = 60.0
+SECONDS = 120.0
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("dockerd") is None, reason="only root starts an engine, and only with dockerd"
@@ -62,8 +62,9 @@ def test_an_engine_with_a_running_container_leaves_nothing_behind(tmp_path: Path
     bridge = ("--opt", f"com.docker.network.bridge.name={directory.name.replace('agentscaler', 'agents')}0")
     run(["docker", "network", "create", "--driver", "bridge", *bridge, "test"], docker)
     run(["docker", "run", "--detach", "--privileged", "--network", "test", "pause", "/pause"], docker)
+    # It fails when a cgroup of somebody else goes while it looks.
     cgroups = subprocess.run(
-        ["find", "/sys/fs/cgroup", "-name", directory.name], capture_output=True, text=True, check=True
+        ["find", "/sys/fs/cgroup", "-name", directory.name], capture_output=True, text=True, check=False
     ).stdout.split()
     assert cgroups
     assert links() - before[1]

@@ -117,7 +117,7 @@ def test_a_paused_object_and_one_that_only_advises_move_nothing_under_load(
     assert set(before.values()) == {FIRST_WORKERS}
     change(cluster, namespace, "paused", {"paused": True})
     wait_decided(cluster, namespace, "paused", times=2)
-    with PodLoad(cluster, namespace, "crowd", rate_per_second=15, max_duration_seconds=240, timeout_seconds=300):
+    with PodLoad(cluster, namespace, "crowd", rate_per_second=15, max_duration_seconds=1800, timeout_seconds=120):
         wait(lambda: workers("free") > before["free"], "more workers of the free one")
         wait(lambda: size("free") == 2, "its replicas")
 
@@ -152,13 +152,18 @@ def test_an_adopted_deployment_is_tuned_if_it_mounts_the_settings_and_outlives_i
     for target in ("mounting", "bare"):
         wait_pods(cluster, namespace, f"app={target}", 2)
     wait(lambda: is_true(cluster.agent_deployment(namespace, "adopter"), "Ready"), "Ready")
-    for pod in cluster.pods(namespace, "app=mounting"):
-        assert cluster.metric(namespace, pod["metadata"]["name"], "agent_worker_limit") == 3
-    wait(
-        lambda: condition(cluster, namespace, "stranger", "Delivered").get("reason") == "NotMounted",
-        "word of the missing mount",
-    )
-    told = condition(cluster, namespace, "stranger", "Delivered")["message"]
+
+    def limits() -> set[float]:
+        pods = [pod["metadata"]["name"] for pod in cluster.pods(namespace, "app=mounting")]
+        return {cluster.metric(namespace, pod, "agent_worker_limit") for pod in pods}
+
+    wait(lambda: limits() == {3}, "the workers of the settings in both pods")  # Ready may be older than the second
+
+    def missing() -> dict[str, Any]:
+        found = condition(cluster, namespace, "stranger", "Delivered")
+        return found if found.get("reason") == "NotMounted" else {}
+
+    told = wait(missing, "word of the missing mount")["message"]
     assert "stranger-settings" in told
     assert "/etc/agentscaler" in told
 
@@ -202,6 +207,7 @@ def test_what_is_edited_or_deleted_by_hand_comes_back(cluster: KindCluster, name
     type_in(cluster, f"kubectl delete deployment {name} {where}")
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
     wait(lambda: not gone(cluster, path), "the Deployment")
-    (other,) = wait_ready(cluster, namespace, name, 1)
-    assert other != pod
-    assert operator.records(cluster, namespace, name)
+    # The pod of the deleted one is Ready until the garbage collector has come to it.
+    wait(lambda: pod not in {each["metadata"]["name"] for each in cluster.pods_of(namespace, name)}, "its end")
+    wait_ready(cluster, namespace, name, 1)
+    wait(lambda: operator.records(cluster, namespace, name), "the records")

@@ -9,7 +9,8 @@ from e2e.harness.process import wait_until
 from e2e.kind import workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
-from e2e.scenarios.steps import other_than_ok, wait_ready
+from e2e.scenarios.steps import READY_SECONDS, other_than_ok, wait_ready
+from e2e.scenarios.targets import wait
 from e2e.scenarios.together import long_side_by_side
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ EARLY_SECONDS = 20.0
 LATE_SECONDS = 20.0
 THROTTLED_RATE = 1.0
 CALM_SECONDS = 10.0
+STILL_SECONDS = 15.0
 TUNING = {
     "replicas": {"min": 2, "max": 6, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
-    "workers": {"min": 2, "max": 12, "initial": 6},
+    "workers": {"min": 2, "max": 12, "initial": 10},  # two pods are enough, also when runs take twice as long
     "circuitBreaker": {
         "failureRateThresholdPercent": {"min": 20, "max": 80, "initial": 60},
         "waitDurationInOpenStateSeconds": {"min": 5, "max": 60, "initial": 5},
@@ -69,17 +71,23 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
     provider = Provider(cluster, namespace)
     with (
         Timeline(cluster, namespace, name, agents=True) as seen,
-        PodLoad(cluster, namespace, name, rate_per_second=RATE, max_duration_seconds=600, timeout_seconds=60) as load,
+        PodLoad(cluster, namespace, name, rate_per_second=RATE, max_duration_seconds=1800, timeout_seconds=60) as load,
     ):
         # The breaker's own window and the operator's have to know what healthy is.
-        wait_until(lambda: load.stats()["finished"] >= 20 * RATE, 120, "a healthy time")
+        wait(lambda: load.stats()["finished"] >= 20 * RATE, "a healthy time")
+        # A size that moves by itself would say nothing of the outage.
+        wait_until(
+            lambda: len(seen.replicas_between(time.time() - STILL_SECONDS, time.time())) == 1,
+            READY_SECONDS,
+            "replicas that stand still",
+        )
         first = breaker(seen.written[-1].settings)
 
         # Beside other scenarios a run takes longer, and may have been worth another pod.
         ill, size = time.time(), seen.replicas
         provider.feels("failing", error_share=1.0)
         early = provider.in_vain("failing", EARLY_SECONDS)
-        wait_until(lambda: breaker(seen.written[-1].settings) != first, 60, "another setting of the breaker")
+        wait_until(lambda: breaker(seen.written[-1].settings) != first, READY_SECONDS, "another setting of the breaker")
         late = provider.in_vain("failing", LATE_SECONDS)
         moved = breaker(seen.written[-1].settings)
         print(f"outage: {early} calls in vain, then {late}; breaker {first} -> {moved}")
@@ -95,12 +103,13 @@ def test_an_outage_and_throttling_move_the_breaker_and_no_replica_and_pass(
         assert seen.replicas_between(ill, well) == [size]
 
         provider.feels("healthy")
-        wait_until(
-            lambda: {each.breaker_state for each in seen.agents[-2:]} == {0} and time.time() - well > 2,
-            120,
-            "closed breakers",
-        )
+
+        def all_closed() -> bool:
+            last = {each.pod: each.breaker_state for each in seen.agents if each.at > well + 2}
+            return {last.get(pod["metadata"]["name"]) for pod in cluster.ready_pods_of(namespace, name)} == {0}
+
+        wait(all_closed, "closed breakers")
         print(f"closed after {time.time() - well:.1f} s")
         closed = time.time()
-        wait_until(lambda: load.stats(since=closed)["finished"] >= CALM_SECONDS * RATE, 120, "a healthy time")
+        wait(lambda: load.stats(since=closed)["finished"] >= CALM_SECONDS * RATE, "a healthy time")
         assert other_than_ok(load, since=closed) == {}

@@ -27,7 +27,7 @@ RELEASE = {
     "prometheus": {FRAGILE: {"url": f"http://prometheus.{FRAGILE}:9090", "scrapeIntervalSeconds": 5}},
 }
 """What these scenarios ask of the operator's release: a standby, and the server above."""
-AT_ONCE = 8
+AT_ONCE = 6
 """More pods than these scenarios have would start too slowly on two cores."""
 _SCENARIO = "side_by_side"
 _LONG = "long"
