@@ -20,10 +20,11 @@ UNDER_WAY_SECONDS = 1.0
 RIGHT = {
     "replicas": ("WorkerBound", "ReplicaBound"),
     "workers": ("WorkerBound", "ReplicaBound"),
-    "cache": ("MemoryBound",),
+    "cache": ("MemoryBound", "MemoryLimited"),
     "circuitBreaker": ("DependencyBound",),
 }
-"""The diagnosis that each knob is there for."""
+"""What each knob is there for: the diagnosis of the decision, or the reason of the rule that moved the knob. A decision
+has one diagnosis, the most dangerous thing; after an outage the provider's covers for a while that memory is short."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _knobs(world: World) -> list[Number]:
     for record in world.records.values():
         for knob in moved_knobs(record["decision"]):
             found[knob].add(record["decision"]["diagnosis"])
+            found[knob] |= {step["reason"] for step in record["decision"].get("steps", ()) if step["knob"] == knob}
     return [
         Number(
             f"{knob} moved for {' or '.join(right)}",

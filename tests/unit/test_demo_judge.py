@@ -155,6 +155,17 @@ def test_a_knob_that_moved_for_the_wrong_reason_does_not_count() -> None:
     assert found(world, "replicas moved for").good
 
 
+def test_the_reason_of_the_rule_that_moved_a_knob_counts_beside_the_diagnosis() -> None:
+    world = a_world()
+    before = {"replicas": 2, "workers": 4, "cache": {"max_bytes": 2}, "breaker": {}}
+    step = {"rule": "memory-invariant", "knob": "cache", "reason": "MemoryLimited"}
+    decision = {"diagnosis": "DependencyBound", "current": before, "settings": before | {"cache": {"max_bytes": 1}}}
+    world.records[110.0] = {"decision": decision | {"hpa_replicas": 2}}
+    assert found(world, "cache moved for").value == "no, for DependencyBound"
+    world.records[110.0] = {"decision": decision | {"hpa_replicas": 2, "steps": [step]}}
+    assert found(world, "cache moved for").good
+
+
 def test_without_the_operator_the_start_values_of_the_manifest_are_rendered() -> None:
     config_map, deployment = plain_objects(manifest())
     assert deployment["spec"]["replicas"] == POLICY.replicas.min
