@@ -17,13 +17,16 @@ from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, upstre
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
 SLIDING_WINDOW_SECONDS = 60
-LEAST_CALLS, MOST_CALLS = 10, 100
+LEAST_CALLS, MOST_CALLS = 10, 25
+"""The runtime's window holds the latest 50 calls: half of them tell enough."""
 LEAST_FAILURES = 3
 """So many failed calls it takes at least to open a tightened breaker."""
 TRIALS_OF_TIGHT = 3
 """So many trial calls have to succeed before a tightened breaker closes: a provider that answers a few calls and
 refuses the rest would close it with each lucky one, and a whole window of calls is wasted until it opens again."""
 CALM_SECONDS = 120.0
+MOST = 0.5
+"""Share of the calls. A breaker that refuses while most would succeed costs more than it saves."""
 BACK_SECONDS = 10.0
 """For so long closed breakers have to stay closed until they are believed."""
 WAIT_SHARE_OF_OUTAGE = 0.25
@@ -59,14 +62,18 @@ def _start(bounds: Range | None, default: int) -> int | None:
 
 
 def tune_breaker(s: Situation, d: Draft) -> Draft:
-    """While the provider fails: trip early, wait longer the longer it lasts. Well for two minutes: start values."""
+    """While most calls fail: trip early, wait longer the longer it lasts. Well for two minutes: start values.
+
+    A breaker that has tripped tells that most calls fail before the rates of a minute do.
+    """
     policy, now = s.policy.breaker, s.now
     if policy.mode is Mode.OFF or d.settings.breaker == Breaker():
         return d
     breaker = d.settings.breaker
     if s.memory.upstream_bad_since is not None:
         # Only calls that failed count, or the breaker would feed on what it refuses itself; 429s are a matter of rate.
-        if upstream_shares(s.observation)[0] < FAILING_SHARE:
+        failing = upstream_shares(s.observation)[0]
+        if failing < FAILING_SHARE or not (s.memory.breaker_tripped or failing >= MOST):
             return d
         if most_calls_succeed(s):
             usual = start_breaker(policy, None, None).failure_rate_threshold_percent
@@ -106,7 +113,7 @@ def most_calls_succeed(s: Situation) -> bool:
     since = s.memory.upstream_bad_since
     if since is None or s.now - since <= RATE_WINDOW_SECONDS:
         return False
-    return upstream_shares(s.observation)[0] < 0.5 and not upstream_throttled(s.observation)
+    return upstream_shares(s.observation)[0] < MOST and not upstream_throttled(s.observation)
 
 
 def provider_is_back(s: Situation) -> bool:

@@ -70,7 +70,7 @@ def record_call(s: State, p: int, t: float, bad: bool, trial: bool) -> None:
     if state != c.CLOSED:
         return
     by_count = s.breaker[c.WINDOW] <= 0
-    most = min(int(s.breaker[c.LEAST_CALLS]), c.CALL_WINDOW) if by_count else c.CALL_WINDOW
+    most = min(int(s.breaker[c.LEAST_CALLS]), c.CALL_WINDOW) if by_count else c.LATEST_CALLS
     while s.pod_ints[p, c.CALLS] >= most:
         _forget(s, p)
     while not by_count and s.pod_ints[p, c.CALLS] > 0:
@@ -85,5 +85,5 @@ def record_call(s: State, p: int, t: float, bad: bool, trial: bool) -> None:
     s.pod_ints[p, c.CALLS] += 1
     s.pod_ints[p, c.CALLS_BAD] += bad
     calls = s.pod_ints[p, c.CALLS]
-    if calls >= s.breaker[c.LEAST_CALLS] and 100.0 * s.pod_ints[p, c.CALLS_BAD] >= s.breaker[c.THRESHOLD] * calls:
+    if calls >= min(int(s.breaker[c.LEAST_CALLS]), most) and 100.0 * s.pod_ints[p, c.CALLS_BAD] >= s.breaker[c.THRESHOLD] * calls:
         open_breaker(s, p, t)
