@@ -77,6 +77,8 @@ class TestDependency:
         assert decision.settings.replicas == before
         assert decision.settings.breaker.failure_rate_threshold_percent == 20
         assert decision.settings.breaker.wait_duration_in_open_state_seconds == 30
+        assert decision.settings.breaker.permitted_calls_in_half_open_state == 1, "one is enough to hear of it"
+        decision = loop.ticks(4, in_flight=8.0, upstream_5xx_rate=1.0, upstream_429_rate=3.0, breaker_state=2.0)
         assert decision.settings.breaker.permitted_calls_in_half_open_state == 3, "one lucky call closes nothing"
 
     def test_the_wait_grows_with_the_outage_and_never_beyond_a_quarter_of_it(self) -> None:

@@ -21,9 +21,9 @@ LEAST_CALLS, MOST_CALLS = 10, 25
 """The runtime's window holds the latest 50 calls: half of them tell enough."""
 LEAST_FAILURES = 3
 """So many failed calls it takes at least to open a tightened breaker."""
-TRIALS_OF_TIGHT = 3
-"""So many trial calls have to succeed before a tightened breaker closes: a provider that answers a few calls and
-refuses the rest would close it with each lucky one, and a whole window of calls is wasted until it opens again."""
+TRIALS_OF_THROTTLED = 3
+"""So many trial calls have to succeed before a breaker closes while there are 429s: a provider that answers a few calls
+and refuses the rest would close it with each lucky one, and many calls are wasted until it opens again."""
 CALM_SECONDS = 120.0
 MOST = 0.5
 """Share of the calls. A breaker that refuses while most would succeed costs more than it saves."""
@@ -81,8 +81,10 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
             return _moved(d, mild, Reason.UPSTREAM_FAILING, "most calls succeed: they are not refused with the others")
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
-        if (trials := breaker.permitted_calls_in_half_open_state) is not None:
-            tight = replace(tight, permitted_calls_in_half_open_state=max(trials, TRIALS_OF_TIGHT))
+        if breaker.permitted_calls_in_half_open_state is not None:
+            # While nothing answers, one call a spell is enough to hear of it.
+            most = TRIALS_OF_THROTTLED if upstream_throttled(s.observation) else 1
+            tight = replace(tight, permitted_calls_in_half_open_state=most)
         if threshold is not None:
             tight = replace(tight, failure_rate_threshold_percent=_tight(threshold, breaker))
         state, waits = s.value(SignalName.BREAKER_STATE), breaker.wait_duration_in_open_state_seconds
