@@ -17,8 +17,8 @@ from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, upstre
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
 SLIDING_WINDOW_SECONDS = 60
-LEAST_CALLS, MOST_CALLS = 10, 25
-"""The runtime's window holds the latest 50 calls: half of them tell enough."""
+LEAST_CALLS, MOST_CALLS = 10, 15
+"""The runtime's window holds the latest 30 calls: half of them tell enough."""
 LEAST_FAILURES = 3
 """So many failed calls it takes at least to open a tightened breaker."""
 TRIALS_OF_THROTTLED = 3

@@ -13,7 +13,7 @@ from agentscaler_runtime.metrics import Metrics
 from agentscaler_runtime.settings import CircuitBreakerSettings
 from agentscaler_runtime.upstream import UpstreamErrorKind, classify_error
 
-WINDOW_CALLS = 50  # a minute of a busy pod holds so many good calls that an outage would take another minute to show
+WINDOW_CALLS = 30  # a minute of a busy pod holds so many good calls that an outage would take another minute to show
 _RETRY_HALF_OPEN_SECONDS = 1.0
 _TRIAL_KEPT_SECONDS = 30.0  # at least: a run may have something else to do before its first call
 
