@@ -22,7 +22,7 @@ from agentscaler.core.observation import Observation, SignalName
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.signals.collector import Collector
 from agentscaler.signals.credentials import lacking
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import NOW, Stage, collector, request, server
 
@@ -114,14 +114,14 @@ class Guarded:
                     auth=HTTPBasicAuth(b"operator", password.encode()),
                     verify=str(authority.certificate),
                     cert=(str(certificate), str(key)),
-                    timeout=5,
+                    timeout=REQUEST_SECONDS,
                 ).ok
-            except requests.ConnectionError:
+            except requests.RequestException:
                 return False
 
         certificate, key = authority.issue("administrator")
         self.prometheus.process.start()
-        wait_until(answers, 30, "Prometheus")
+        wait_until(answers, PATIENCE_SECONDS, "Prometheus")
 
     @property
     def fields(self) -> dict[str, Any]:
