@@ -113,11 +113,23 @@ class Stage:
 
     async def tick(self, times: int = 1) -> None:
         for _ in range(times):
+            await self._until_cache_is_fresh()
             # What the watch would bring, and caught up with what has been written.
             self.store.resync(await self.api.list(AGENT_DEPLOYMENTS.path(self.namespace), resource_version=""))
             await self.loop.tick(self.now)
             await self.loop.finish()
             self.now += 5
+
+    async def _until_cache_is_fresh(self) -> None:
+        """Wait until the cache, from which the operator lists, shows what is stored: a lag would cost it a tick."""
+        for resource in (DEPLOYMENTS, CONFIG_MAPS):
+            path, deadline = resource.path(self.namespace), time.monotonic() + PATIENCE_SECONDS
+            while self._versions(path) != self._versions(f"{path}?resourceVersion=0"):
+                assert time.monotonic() < deadline, f"the cache of {path} does not catch up"
+                await asyncio.sleep(0.02)
+
+    def _versions(self, path: str) -> dict[str, str]:
+        return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in self.get(path)["items"]}
 
     async def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Tick until the condition holds."""
@@ -127,7 +139,9 @@ class Stage:
                 return found
             assert time.monotonic() < deadline, f"never saw {what}; status is {json.dumps(self.status(), indent=1)}"
             await self.tick()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(
+                0.15
+            )  # Kubernetes' own controllers live by the clock: not too many ticks for each second
 
     def apply(self, name: str = "one", **spec: Any) -> None:
         self.cluster.apply(
@@ -162,6 +176,17 @@ class Stage:
         held = self.conditions(name)
         wanted = {"Ready": "True", "Reconciling": "False", "Stalled": "False"}
         return wanted.items() <= held.items()
+
+    async def until_rolled_out(self, name: str = "one") -> None:
+        """Tick until the Deployment's controller has done all that the template and the size ask for."""
+
+        def is_done() -> bool:
+            made = self.deployment(name)
+            wanted, status = made["spec"]["replicas"], made["status"]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
+            return counts == [wanted] * 3 and status.get("observedGeneration") == made["metadata"]["generation"]
+
+        await self.until(is_done, f"the end of the rollout of {name}")
 
     def report(self, name: str = "one") -> None:
         """Pods apply what their ConfigMap says, and say so."""

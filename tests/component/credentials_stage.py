@@ -13,7 +13,7 @@ import yaml
 from aiohttp import web
 from requests.auth import HTTPBasicAuth
 
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 from e2e.harness.prometheus import Prometheus
 
 PASSWORD, OTHER_PASSWORD = "s3cret-ü", "0ther-s3cret"
@@ -102,14 +102,14 @@ class Guarded:
                     auth=HTTPBasicAuth(b"operator", password.encode()),
                     verify=str(authority.certificate),
                     cert=(str(certificate), str(key)),
-                    timeout=5,
+                    timeout=REQUEST_SECONDS,
                 ).ok
-            except requests.ConnectionError:
+            except requests.RequestException:
                 return False
 
         certificate, key = authority.issue("administrator")
         self.prometheus.process.start()
-        wait_until(answers, 30, "Prometheus")
+        wait_until(answers, PATIENCE_SECONDS, "Prometheus")
 
     @property
     def fields(self) -> dict[str, Any]:

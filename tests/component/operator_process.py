@@ -111,7 +111,35 @@ def allow(cluster: ControlPlane, namespace: str, rules: list[dict[str, Any]]) ->
             },
         ]
     )
+    until_in_force(cluster, namespace, rules)
     return cluster.user_kubeconfig(namespace, "operator")
+
+
+def until_in_force(
+    cluster: ControlPlane, namespace: str, rules: list[dict[str, Any]], account: str = "operator"
+) -> None:
+    """Wait until the authorizer, which learns of roles late, allows these of the operator's rights and no others."""
+    given = {(rule["apiGroups"][0], rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]}
+
+    def is_allowed(group: str, resource: str, verb: str) -> bool:
+        kind, _, subresource = resource.partition("/")
+        attributes = {
+            "namespace": namespace,
+            "verb": verb,
+            "group": group,
+            "resource": kind,
+            "subresource": subresource,
+        }
+        spec = {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": attributes}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        answer = cluster.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+        answer.raise_for_status()
+        return bool(answer.json()["status"]["allowed"])
+
+    for rule in RULES:
+        for verb in rule.verbs:
+            right = (rule.group, rule.resource, verb)
+            wait_until(lambda right=right: is_allowed(*right) is (right in given), SLOW_SECONDS, f"the rule on {right}")  # type: ignore[misc]  # a loop's own value
 
 
 def as_rbac(without: str = "") -> list[dict[str, Any]]:

@@ -44,12 +44,19 @@ class Watcher:
     def __init__(self, cluster: ControlPlane) -> None:
         self._cluster = cluster
         self._stop = threading.Event()
+        self._looked_at = 0.0
         self._seen: dict[str, list[Seen]] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def seen(self, name: str, since: float = 0.0) -> list[Seen]:
-        """All that was in force from `since` on, the state at that moment first."""
+        """All that was in force from `since` until now, the state at that moment first."""
+        asked_at = time.time()
+        wait_until(lambda: self._looked_at > asked_at, PATIENCE_SECONDS, "one more look at the Deployments")
+        return self.noted(name, since)
+
+    def noted(self, name: str, since: float = 0.0) -> list[Seen]:
+        """The same as far as it was looked at yet."""
         changes = list(self._seen.get(name, ()))
         first = max((at for at, change in enumerate(changes) if change.at <= since), default=0)
         return changes[first:]
@@ -81,6 +88,7 @@ class Watcher:
             known = self._seen.setdefault(name, [])
             if not known or known[-1][1:] != new[1:]:
                 known.append(new)
+        self._looked_at = now
 
 
 def template(
@@ -137,7 +145,7 @@ class Service:
                 NAMESPACE,
                 self.target,
                 rate_per_second=rate_per_second,
-                max_duration_seconds=600,
+                max_duration_seconds=3600,
                 memory_factor=memory_factor,
             )
             self._load = self.stage.stack.enter_context(load)
@@ -199,14 +207,17 @@ class Service:
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait; a failure shows what stands. To look costs the machine more than to wait a little longer."""
-        look_at = 0.0
+        look_at, failure = 0.0, "none"
 
         def holds() -> Any:
-            nonlocal look_at
+            nonlocal look_at, failure
             if time.monotonic() < look_at:
                 return False
             self.stage.operator.check()
-            found = condition()
+            try:
+                found = condition()
+            except requests.RequestException as error:  # not there yet, or gone since it was named
+                found, failure = False, repr(error)
             look_at = time.monotonic() + LOOK_EVERY_SECONDS
             return found
 
@@ -215,8 +226,9 @@ class Service:
         except TimeoutError as error:
             told = ("conditions", "settings", "recommended", "diagnosis", "lastDecision", "records")
             status = {key: value for key, value in self.status.items() if key in told}
+            error.add_note(f"last failed request: {failure}")
             error.add_note(f"status of {self.name}: {json.dumps(status, indent=1)}")
-            error.add_note("\n".join(map(str, ["seen:", *self.seen()])))
+            error.add_note("\n".join(map(str, ["seen:", *self.stage.watcher.noted(self.target)])))
             raise
 
     def until_condition(

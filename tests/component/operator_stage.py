@@ -88,7 +88,7 @@ class Stage:
 
     def _operator(self) -> Process:
         urls = {"default": self.prometheus.url} | {str(fault): self.proxy.url(fault) for fault in Fault}
-        servers = {name: {"url": url, "scrapeIntervalSeconds": 1, "timeoutSeconds": 1} for name, url in urls.items()}
+        servers = {name: {"url": url, "scrapeIntervalSeconds": 1, "timeoutSeconds": 3} for name, url in urls.items()}
         config = self.directory / "operator.yaml"
         config.write_text(
             yaml.safe_dump({"prometheus": servers, "tickSeconds": TICK_SECONDS, "healthAddress": "127.0.0.1"})

@@ -6,7 +6,7 @@ import json
 
 from agentscaler.api.status import AgentDeploymentStatus
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, CONFIG_MAPS, DEPLOYMENTS
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import AT_LEAST_TWO, TEMPLATE, Stage
 
 
@@ -35,9 +35,11 @@ async def test_a_template_edited_at_17_replicas_keeps_17(stage: Stage) -> None:
     # The size has not been changed since the creation: it still belongs to the manager that applied it.
     changed = {"spec": {"containers": [{**TEMPLATE["spec"]["containers"][0], "image": "agent:2"}]}}
     stage.apply(template=changed, tuning={"replicas": {"min": 17, "max": 20}})
-    await stage.tick(2)
+    await stage.until(
+        lambda: stage.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == "agent:2",
+        "the new template",
+    )
     made = stage.deployment()
-    assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "agent:2"
     assert made["spec"]["replicas"] == 17
 
 
@@ -67,7 +69,7 @@ async def test_a_hand_edited_template_is_put_back_once(stage: Stage) -> None:
     )
     await stage.settle()
     assert any(reason == "Restored" for reason, _ in stage.events())
-    wait_until(lambda: len(stage.pods()) == 1, 20, "the rollout's end")
+    await stage.until_rolled_out()
     await stage.settle()
     await stage.tick(2)
     before = stage.writes()
@@ -116,4 +118,4 @@ async def test_deleting_the_object_deletes_what_it_owns(stage: Stage) -> None:
     stage.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(stage.namespace, "one")).raise_for_status()
     paths = (DEPLOYMENTS.path(stage.namespace, "one"), CONFIG_MAPS.path(stage.namespace, "one-settings"))
     # The garbage collector looks for new kinds every 30 s.
-    wait_until(lambda: not any(map(stage.find, paths)), 90, "what it owned gone")
+    wait_until(lambda: not any(map(stage.find, paths)), 2 * PATIENCE_SECONDS, "what it owned gone")

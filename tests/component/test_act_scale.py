@@ -8,7 +8,7 @@ import pytest
 
 from agentscaler.core.observation import SignalName
 from agentscaler.kube.paths import DEPLOYMENTS
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import AT_LEAST_TWO, RATES, Stage
 
 
@@ -86,7 +86,7 @@ async def test_scale_in_takes_the_idle_pods(stage: Stage) -> None:
     busy = names[1]
     stage.agents.in_flight = {name: 5.0 if name == busy else 0.0 for name in names}
     await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 1, "one replica")
-    wait_until(lambda: len(stage.pods()) == 1, 20, "one pod left")
+    wait_until(lambda: len(stage.pods()) == 1, PATIENCE_SECONDS, "one pod left")
     assert stage.pods()[0]["metadata"]["name"] == busy
     stage.agents.in_flight = {busy: 1.0}
     await stage.settle()

@@ -71,7 +71,7 @@ async def test_the_loop_ticks_and_stops_when_told(stage: Stage) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(stage.loop.run(stop))
     path = DEPLOYMENTS.path(stage.namespace, "one")
-    await asyncio.to_thread(wait_until, lambda: stage.find(path), 20, "a Deployment")
+    await asyncio.to_thread(wait_until, lambda: stage.find(path), PATIENCE_SECONDS, "a Deployment")
     stop.set()
     await asyncio.wait_for(running, PATIENCE_SECONDS)
     assert stage.find(path) is not None

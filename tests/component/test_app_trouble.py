@@ -12,7 +12,16 @@ import yaml
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, DEPLOYMENTS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.process import wait_until
-from tests.component.operator_process import SLOW_SECONDS, Running, agent, allow, as_rbac, exists, running
+from tests.component.operator_process import (
+    SLOW_SECONDS,
+    Running,
+    agent,
+    allow,
+    as_rbac,
+    exists,
+    running,
+    until_in_force,
+)
 
 MERGE = "application/merge-patch+json"
 SECRET = "s3cret"
@@ -77,9 +86,20 @@ def until_ready(operator: Running) -> None:
     wait_until(lambda: operator.get("/readyz").ok, SLOW_SECONDS, "readiness")
 
 
+def until_unready(operator: Running, mend: str) -> None:
+    """Wait until it says what to set; before that it may tell that its watch has not begun yet."""
+
+    def told() -> bool:
+        answer = operator.get("/readyz")
+        return answer.status_code == 503 and mend in answer.text
+
+    wait_until(told, SLOW_SECONDS, f"{mend!r} in /readyz")
+
+
 def grant(cluster: ControlPlane, namespace: str, rules: list[dict[str, Any]]) -> None:
     path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/operator"
     cluster.request("PUT", path, {**cluster.get(path), "rules": rules}).raise_for_status()
+    until_in_force(cluster, namespace, rules)
 
 
 def test_a_bug_in_a_decision_stalls_its_object_only_and_is_over_when_it_no_longer_shows(
@@ -160,10 +180,10 @@ def test_when_nothing_may_be_read_or_said_any_more_readiness_says_it(
 
         def lacking() -> bool:
             answer = operator.get("/readyz")
-            return answer.status_code == 503 and "may not list deployments.apps" in answer.text
+            words = ("may not list deployments.apps", "may not patch agentdeployments/status.agentscaler.dev")
+            return answer.status_code == 503 and all(each in answer.text for each in words)
 
         wait_until(lacking, SLOW_SECONDS, "what is lacking")
-        assert "may not patch agentdeployments/status.agentscaler.dev" in operator.get("/readyz").text
         grant(cluster, namespace, as_rbac())
         until_ready(operator)
         edit(cluster, namespace, "one", replicas=2)
@@ -199,9 +219,7 @@ def test_without_a_server_it_stays_up_and_says_what_to_set(  # noqa: PLR0917 (fi
         assert mend in operator.said("not ready")["mend"]
         cluster.apply(agent(namespace, "one"))
         assert mend in until_condition(cluster, namespace, "one", "MetricsAvailable", reason)["message"]
-        answer = operator.get("/readyz")
-        assert answer.status_code == 503
-        assert mend in answer.text
+        until_unready(operator, mend)
         assert operator.get("/livez").ok
 
 
@@ -217,7 +235,7 @@ def test_a_missing_secret_is_named_everywhere_and_its_value_nowhere(
         cluster.apply(agent(namespace, "one"))
         lacking = until_condition(cluster, namespace, "one", "MetricsAvailable", "ServerNotConfigured")
         assert (lacking["status"], mend in lacking["message"]) == ("False", True)
-        assert mend in operator.get("/readyz").text
+        until_unready(operator, mend)
         token.write_text(f"{SECRET}-token\n")
         until_ready(operator)
         until_condition(cluster, namespace, "one", "MetricsAvailable", "QueryFailed")

@@ -15,13 +15,12 @@ import yaml
 from agentscaler.api import crd
 from agentscaler.kube.paths import AGENT_DEPLOYMENTS, DEPLOYMENTS, PODS
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.chart_world import CRD, agent, config, knows_paused, made_in, older, restarts
 from tests.component.helm import CHART, RELEASE, VERSIONS, Helm, HelmError
 from tests.component.operator_process import running
 
-PATIENCE_SECONDS = 90.0
-WAIT = ("--wait", "--timeout", "90s")
+WAIT = ("--wait", "--timeout", "300s")
 _numbers = itertools.count(1)
 
 
@@ -128,7 +127,7 @@ def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Cal
         clean.request("PATCH", f"{path}/status", body, "application/merge-patch+json").raise_for_status()
 
     with ThreadPoolExecutor(1) as thread:
-        ask = partial(helm, "test", RELEASE, "--namespace", namespace, "--timeout", "60s")
+        ask = partial(helm, "test", RELEASE, "--namespace", namespace, "--timeout", "300s")
         asking = thread.submit(ask)
         end("Succeeded")
         assert "Succeeded" in asking.result()
@@ -222,6 +221,8 @@ def test_what_does_not_come_up_is_taken_back_on_demand(
 def test_an_operator_on_a_crd_of_an_older_version_names_what_it_lacks(clean: ControlPlane, tmp_path: Path) -> None:
     def published(*, paused: bool) -> bool:
         """Whether OpenAPI, which follows a CRD after a while, tells of the new one and not of the one before."""
+        if not clean.request("GET", AGENT_DEPLOYMENTS.path("default")).ok:
+            return False
         answer = clean.request("GET", "/openapi/v3/apis/agentscaler.dev/v1alpha1")
         return answer.ok and ('"paused"' in answer.text) is paused
 
@@ -264,6 +265,13 @@ def test_who_has_no_rights_in_a_namespace_installs_nothing_there(
         "subjects": [subject],
     }
     clean.apply(binding)
+    may = ("auth", "can-i", "create", "secrets", "--namespace", namespace)
+    who = f"--as=system:serviceaccount:{namespace}:default"
+    wait_until(
+        lambda: clean.kubectl(*may, who, check=False).returncode == 0,
+        PATIENCE_SECONDS,
+        "the rights in its own namespace",
+    )
     before = made_in(clean, namespace)
     limited = Helm(helm.version, tmp_path, clean.user_kubeconfig(namespace, "default"))
     with pytest.raises(HelmError) as refused:

@@ -12,6 +12,7 @@ from agentscaler.api.crd import API_VERSION, KIND, NAME, PLURAL, render
 from agentscaler.api.rules import VALIDATIONS
 from agentscaler.api.spec import SpecError, parse_spec
 from agentscaler.api.status import AgentDeploymentStatus
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.api_corpus import CASES, TARGET, Case, owned, tuned
 
 if TYPE_CHECKING:
@@ -296,5 +297,7 @@ def test_get_tells_whether_it_is_fine_and_why_it_moved(cluster: ControlPlane, na
 
 
 def test_explain_tells_the_meaning_of_a_field(cluster: ControlPlane) -> None:
-    told = cluster.kubectl("explain", "agd.spec.tuning.cache.min").stdout
-    assert "Smallest cache" in told
+    def told() -> bool:
+        return "Smallest cache" in cluster.kubectl("explain", "agd.spec.tuning.cache.min", check=False).stdout
+
+    wait_until(told, PATIENCE_SECONDS, "the meaning: OpenAPI follows a CRD after a while")

@@ -11,7 +11,6 @@ import requests
 
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.fleet import Fleet
-from e2e.harness.fleet_runner import REFRESH_SECONDS
 from e2e.harness.load import Load
 from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, wait_until
 from e2e.harness.prometheus import Prometheus
@@ -134,18 +133,20 @@ def test_scale_in_drains_without_losing_a_request(
 
 
 def test_a_touch_refreshes_the_mount_and_a_change_alone_does_not(
-    cluster: ControlPlane, namespace: str, fleet: Fleet, deploy: Deploy
+    cluster: ControlPlane, namespace: str, upstream_url: str, deploy: Deploy
 ) -> None:
-    cluster.apply(settings(namespace, 1))
-    deploy("researcher", 2, volumes=(SETTINGS,))
-    touched, untouched = endpoints(fleet, namespace, "researcher", 2)
-    files = {pod: mounted(cluster, fleet, namespace, pod) for pod in (touched, untouched)}
-    assert all(file.read_text() == '{"generation": 1}' for file in files.values())
+    never = 100 * PATIENCE_SECONDS
+    with Fleet(cluster.kubeconfig, upstream_url, namespace=namespace, refresh_seconds=never) as fleet:
+        cluster.apply(settings(namespace, 1))
+        deploy("researcher", 2, volumes=(SETTINGS,))
+        touched, untouched = endpoints(fleet, namespace, "researcher", 2)
+        files = {pod: mounted(cluster, fleet, namespace, pod) for pod in (touched, untouched)}
+        assert all(file.read_text() == '{"generation": 1}' for file in files.values())
 
-    cluster.apply(settings(namespace, 2))
-    cluster.kubectl("annotate", "-n", namespace, f"pod/{touched}", "agentscaler.dev/touched=2")
-    wait_until(lambda: files[touched].read_text() == '{"generation": 2}', REFRESH_SECONDS / 2, "the touched mount")
-    assert files[untouched].read_text() == '{"generation": 1}'
+        cluster.apply(settings(namespace, 2))
+        cluster.kubectl("annotate", "-n", namespace, f"pod/{touched}", "agentscaler.dev/touched=2")
+        wait_until(lambda: files[touched].read_text() == '{"generation": 2}', PATIENCE_SECONDS, "the touched mount")
+        assert files[untouched].read_text() == '{"generation": 1}'
 
 
 def test_a_mount_is_refreshed_now_and_then_without_a_touch(
@@ -195,7 +196,7 @@ def test_a_process_above_its_memory_limit_is_killed_restarted_and_counted(
     assert 0 < before["rss_bytes"] < before["memory_limit_bytes"]
 
     with pytest.raises(requests.ConnectionError):
-        requests.post(f"{url}/run", json={"memory_factor": 40}, timeout=30)
+        requests.post(f"{url}/run", json={"memory_factor": 40}, timeout=PATIENCE_SECONDS)
 
     def again() -> dict[str, Any] | None:  # the connection breaks before the fleet has seen the end
         pod: dict[str, Any] = fleet.stats()["pods"][f"{namespace}/{name}"]
@@ -223,7 +224,7 @@ def test_a_run_that_outlives_the_grace_period_is_cut_and_counted(
         wait_until(lambda: load.stats()["in_flight"] > 0, PATIENCE_SECONDS, "a run")
         cluster.kubectl("delete", "pod", "-n", namespace, name, "--grace-period=3", "--wait=false")
         wait_until(lambda: load.stats()["counts"]["lost"] > 0, PATIENCE_SECONDS, "the cut run")
-        assert not psutil.pid_exists(pid)
+        wait_until(lambda: not psutil.pid_exists(pid), PATIENCE_SECONDS, "the end of the process")
     wait_until(lambda: f"{namespace}/{name}" not in fleet.stats()["pods"], PATIENCE_SECONDS, "the end of the pod")
     totals = fleet.stats()["totals"]
     assert (totals["drained"], totals["drain_kills"]) == (0, 1)

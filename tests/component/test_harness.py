@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,11 @@ def test_a_deployment_of_twenty_gets_ready_pods_with_addresses(cluster: ControlP
 
 
 def test_scale_in_removes_plain_pods_at_once(cluster: ControlPlane, namespace: str) -> None:
-    create(cluster, namespace, deployment("agent", 5))
+    create(cluster, namespace, deployment("agent", 5, grace_seconds=600))
     wait_until(lambda: ready(cluster, namespace, "agent") == 5, PATIENCE_SECONDS, "5 ready pods")
     scale(cluster, namespace, "agent", 2)
-    # far below the grace period of 30 s
-    wait_until(lambda: len(pods(cluster, namespace)) == 2, 25, "2 pods left")
+    # far below the grace period
+    wait_until(lambda: len(pods(cluster, namespace)) == 2, PATIENCE_SECONDS, "2 pods left")
 
 
 def test_start_up_time_comes_from_the_annotation_and_survives_a_touch(cluster: ControlPlane, namespace: str) -> None:
@@ -98,7 +99,10 @@ def test_start_up_time_comes_from_the_annotation_and_survives_a_touch(cluster: C
             {"metadata": {"annotations": {"touched": str(touches)}}},
         )
         assert time.monotonic() - started < PATIENCE_SECONDS, "touching the pod puts its readiness off"
-    assert time.monotonic() - started > 1.5, "the annotation has no effect"
+    (seen,) = pods(cluster, namespace)
+    at = next(each["lastTransitionTime"] for each in seen["status"]["conditions"] if each["type"] == "Ready")
+    took = datetime.fromisoformat(at) - datetime.fromisoformat(seen["metadata"]["creationTimestamp"])
+    assert took.total_seconds() >= 3, "the annotation has no effect"
 
 
 def test_a_pod_with_a_process_is_removed_when_it_is_drained(cluster: ControlPlane, namespace: str) -> None:
@@ -121,8 +125,8 @@ def test_a_pod_that_never_drains_is_removed_at_the_end_of_its_grace_period(
 ) -> None:
     create(cluster, namespace, deployment("agent", 1, {"agentscaler.dev/process": "true"}, grace_seconds=4))
     wait_until(lambda: ready(cluster, namespace, "agent") == 1, PATIENCE_SECONDS, "the pod")
-    scale(cluster, namespace, "agent", 0)
     started = time.monotonic()
+    scale(cluster, namespace, "agent", 0)
     wait_until(lambda: not pods(cluster, namespace), PATIENCE_SECONDS, "the removal of the expired pod")
     assert time.monotonic() - started > 2  # the API keeps whole seconds
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import wait_until
+from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.operator_proxy import Fault
 from tests.component.operator_service import NAMESPACE
 from tests.component.operator_stage import Stage, growing, shared_stage
@@ -43,18 +43,20 @@ def test_an_operator_killed_five_times_in_a_spike_ends_at_full_capacity_and_neve
     assert sizes[0] == 1
     assert sizes == sorted(sizes), f"seed {since}"
     assert capacities == sorted(capacities), f"seed {since}"
-    generation = service.tuning["generation"]
-    service.until(lambda: service.metric("agent_tuning_applied_generation") == [generation] * 3, "one generation")
+    service.until(
+        lambda: service.metric("agent_tuning_applied_generation") == [service.tuning["generation"]] * 3,
+        "one generation",
+    )
     service.load(1)
 
 
 def test_a_spike_puts_workers_in_force_and_patches_replicas(stage: Stage) -> None:
     service = growing(stage, "spiky")
     service.until_serving()
-    assert (service.replicas, service.metric("agent_worker_limit")) == (1, [2])
+    service.until(lambda: (service.replicas, service.metric("agent_worker_limit")) == (1, [2]), "the first settings")
     service.load(SPIKE)
     service.until(lambda: service.tuning["workers"]["maxConcurrent"] > 2, "more workers in tuning.json")
-    service.until(lambda: max(service.metric("agent_worker_limit")) > 2, "more workers in force")
+    service.until(lambda: any(limit > 2 for limit in service.metric("agent_worker_limit")), "more workers in force")
     service.until_size(3)
     service.until_serving(3)
     decided = service.status["records"]
@@ -69,7 +71,7 @@ def test_an_api_server_that_was_away_costs_nothing_and_edits_are_followed_again(
     failures = stage.operator_metric(name)
     stage.cluster.apiserver.kill()
     try:
-        wait_until(lambda: stage.operator_metric(name) > failures, 20, "a failed request")
+        wait_until(lambda: stage.operator_metric(name) > failures, PATIENCE_SECONDS, "a failed request")
     finally:
         stage.cluster.apiserver.start()
         stage.cluster.wait_ready()

@@ -141,7 +141,7 @@ def test_all_others_go_on(stage: Stage, bad: dict[str, Service]) -> None:
         service.until_condition(*BY_NAME[name].condition)
     good = good_one(stage)
     good.until_serving()
-    assert good.metric("agent_worker_limit") == [3]
+    good.until(lambda: good.metric("agent_worker_limit") == [3], "its settings in force")
     good.until_edited(tuning={"replicas": {"min": 2}})
     good.until_serving(2)
 
@@ -155,5 +155,5 @@ def test_what_is_mended_goes_on_without_a_restart(stage: Stage, bad: dict[str, S
         service.until_without(kind, reason)
     for name in ("typo", "missing", "sidecar", "taken"):
         bad[name].until_pods(1)
-        assert bad[name].tuning["generation"] >= 1
+        bad[name].until(lambda service=bad[name]: service.tuning["generation"] >= 1, "settings")  # type: ignore[misc]  # a loop's own value
     stage.operator.check()

@@ -103,7 +103,7 @@ def test_one_kubectl_scale_of_the_deployment_is_taken_as_the_size(stage: Stage, 
     service.until_pods(5)
     service.until_decided()
     assert service.replicas == 5
-    assert service.status["settings"]["replicas"] == 5
+    service.until(lambda: service.status["settings"]["replicas"] == 5, "the size in status")
     assert service.condition("Conflict")["status"] == "False"
 
 
@@ -125,9 +125,9 @@ def test_an_adopted_deployment_is_tuned_and_outlives_its_agent_deployment(stage:
     assert service.tuning["workers"]["maxConcurrent"] == 3
     owners = stage.cluster.get(CONFIG_MAPS.path(NAMESPACE, "adopter-settings"))["metadata"]["ownerReferences"]
     assert [owner["uid"] for owner in owners] == [before["metadata"]["uid"]]
-    assert service.metric("agent_worker_limit") == [3, 3]
+    service.until(lambda: service.metric("agent_worker_limit") == [3, 3], "workers still in force")
     for url in service.urls().values():
-        assert requests.post(f"{url}/run", json={}, timeout=30).status_code == 200
+        assert requests.post(f"{url}/run", json={}, timeout=PATIENCE_SECONDS).status_code == 200
 
 
 def test_an_adopted_deployment_without_the_mount_is_scaled_and_told_what_to_add(services: Services) -> None:

@@ -51,8 +51,7 @@ def test_no_answer_and_no_proper_answer_hold_everything_and_go_by(stage: Stage, 
             for each in service.seen(since):
                 assert each.replicas >= before[fault].replicas, fault
                 assert each.workers >= before[fault].workers, fault
-        bystander = growing(stage, "spiky")
-        assert bystander.condition("MetricsAvailable")["status"] == "True"
+        growing(stage, "spiky").until_condition("MetricsAvailable", "True")
     finally:
         stage.proxy.mend()
     for service in services.values():

@@ -32,11 +32,11 @@ def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage
         steps = stage.records("spiky")[-1]["decision"]["steps"]
         return any(step["knob"] == "replicas" and step["reason"] == "Paused" for step in steps)
 
-    service.until(stopped, "a scale-in that the pause stopped", 100)
+    service.until(stopped, "a scale-in that the pause stopped", 3 * WINDOW_SECONDS)
     assert service.replicas == 3
-    assert len(service.urls()) == 3
+    service.until(lambda: len(service.urls()) == 3, "all three ready")
     service.edit(pausedScaleIn=False)
-    service.until_size(1)
+    service.until_size(1, 3 * WINDOW_SECONDS)
     service.until_serving(1)
     service.until(lambda: service.metric("agent_worker_limit") == [2], "workers as they were", 3 * WINDOW_SECONDS)
 

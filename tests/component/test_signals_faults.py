@@ -100,7 +100,7 @@ async def test_a_slow_server_ends_the_tick_in_time(fake: Fake, dripping: bool) -
     loop = asyncio.get_running_loop()
     began = loop.time()
     observation = await once(fake, slow, timeout_seconds=0.5)
-    assert loop.time() - began < 3
+    assert loop.time() - began < 9, "the server itself would have taken longer"
     assert_unknown(observation, Reason.QUERY_FAILED)
     assert observation.problems[0][1] == "Prometheus server main: no answer within 0.5 s"
 

@@ -192,10 +192,12 @@ async def test_a_native_histogram_above_its_highest_bucket_is_saturated(exporter
     asked = request(queue_wait_quantile=None, latency_quantile=0.99, window_seconds=60, required=frozenset())
     await asyncio.to_thread(prometheus.start)
     try:
-        observation = await observed(prometheus.url, asked, lambda o: bool(o.problems))
+        # On a busy machine a scrape may fail, which is another problem for a moment.
+        observation = await observed(
+            prometheus.url, asked, lambda o: [reason for reason, _ in o.problems] == [Reason.HISTOGRAM_SATURATED]
+        )
     finally:
         await asyncio.to_thread(prometheus.stop)
-    assert [reason for reason, _ in observation.problems] == [Reason.HISTOGRAM_SATURATED]
     assert observation.value(SignalName.LATENCY) == 8
 
 
@@ -223,11 +225,11 @@ async def test_exponential_native_histograms_are_read(prometheus: Prometheus) ->
         now = time.time()
         observation = (await signals.collect([asked], now))[asked.uid]
         signal = observation.signal(SignalName.QUEUE_WAIT)
-        if signal.health is Health.FRESH:
+        expected = prometheus.query(f"histogram_quantile(0.9, sum(rate({name}{selector}[60s])))", now)
+        # Not the same if a scrape that began before `now` ended between the two questions.
+        if signal.health is Health.FRESH and expected and signal.value == pytest.approx(float(expected[0]["value"][1])):
             break
-        assert time.monotonic() < end, observation
+        assert time.monotonic() < end, (observation, expected)
         await asyncio.sleep(0.5)
     await signals.close()
     assert not prometheus.query(f"{name}_bucket{selector}", now), "it must be native only"
-    (expected,) = prometheus.query(f"histogram_quantile(0.9, sum(rate({name}{selector}[60s])))", now)
-    assert signal.value == pytest.approx(float(expected["value"][1]))

@@ -16,6 +16,7 @@ from agentscaler.frameworks.preset import Metric, MetricKind
 from agentscaler.signals.errors import InvalidOverride
 from agentscaler.signals.promql import Dialect
 from agentscaler.signals.request import Override
+from e2e.harness.process import REQUEST_SECONDS
 from e2e.harness.prometheus import Prometheus
 from tests.component.signals_stage import NOW, Stage, collector, request, server
 
@@ -170,7 +171,7 @@ def test_namespaces_are_matched_literally(prometheus_with_own_metrics: Prometheu
 
 
 def parse(prometheus: Prometheus, selector: str) -> dict[str, Any]:
-    answer = requests.post(f"{prometheus.url}/api/v1/parse_query", data={"query": selector}, timeout=10)
+    answer = requests.post(f"{prometheus.url}/api/v1/parse_query", data={"query": selector}, timeout=REQUEST_SECONDS)
     assert answer.ok, answer.text
     parsed: dict[str, Any] = answer.json()["data"]
     return parsed

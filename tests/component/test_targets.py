@@ -9,6 +9,7 @@ import pytest
 from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
+from agentscaler.kube.live import Live
 from agentscaler.kube.paths import DEPLOYMENTS
 from agentscaler.kube.targets import Targets
 from agentscaler.kube.workload import MANAGER, SCALE_MANAGER
@@ -16,12 +17,19 @@ from e2e.harness.cluster import ControlPlane
 from tests.component.targets_stage import TEMPLATE, World, eventually
 
 
+def is_at_rest(live: Live, replicas: int) -> bool:
+    """Whether it was read as it is now that nothing changes any more."""
+    facts = live.deployment
+    known = live.adopted or live.configmap is not None
+    return facts is not None and not facts.changing and live.ready_replicas == replicas and known
+
+
 async def test_what_we_own_is_read_with_its_facts(world: World) -> None:
     world.agent("one")
     assert (await world.live())["one"].deployment is None
     await world.make("one", replicas=2)
     world.ready("one", 2)
-    live = (await eventually(world.live, lambda seen: seen["one"].ready_replicas == 2, "two ready pods"))["one"]
+    live = (await eventually(world.live, lambda seen: is_at_rest(seen["one"], 2), "two ready pods"))["one"]
     facts = live.deployment
     assert facts is not None
     assert facts.owned
@@ -53,7 +61,7 @@ async def test_pods_are_listed_while_the_size_changes_and_when_asked_for(world: 
     world.agent("one")
     record = await world.make("one", replicas=1)
     world.ready("one", 1)
-    lives = await eventually(world.live, lambda seen: seen["one"].ready_replicas == 1, "a ready pod")
+    lives = await eventually(world.live, lambda seen: is_at_rest(seen["one"], 1), "a ready pod")
     assert not lives["one"].pods_known
     asked = (await world.live(pods_for={record.uid}))["one"]
     assert [pod.ready for pod in asked.pods] == [True]
@@ -102,7 +110,7 @@ async def test_at_rest_a_tick_takes_at_most_four_requests(world: World, objects:
     world.deployment("adopted")
     world.agent("a", scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "adopted"})
     world.ready("adopted", 1)
-    await eventually(world.live, lambda seen: all(live.ready_replicas == 1 for live in seen.values()), "all ready")
+    await eventually(world.live, lambda seen: all(is_at_rest(live, 1) for live in seen.values()), "all ready")
     records = tuple((await world.records()).values())
     fresh = Targets(world.api, [world.namespace])
     for _ in range(4):

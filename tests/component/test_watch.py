@@ -26,7 +26,7 @@ from agentscaler.kube.resync import Resync
 from agentscaler.kube.store import Store
 from agentscaler.kube.watch import Watch
 from e2e.harness.cluster import ControlPlane
-from e2e.harness.process import PATIENCE_SECONDS
+from e2e.harness.process import PATIENCE_SECONDS, free_port
 
 TEMPLATE = {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}
 
@@ -38,11 +38,10 @@ class Line:
         self._target = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = free_port()  # below those of outgoing connections: it is still free after a cut
 
     async def join(self) -> None:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         assert self._server is not None
@@ -162,7 +161,7 @@ async def test_objects_deleted_in_a_watch_gap_are_gone_after_one_resync(
 ) -> None:
     line = Line(urlsplit(cluster.url).port or 443)
     await line.join()
-    api = KubeApi(load_configuration(through(line, cluster, tmp_path)), timeout_seconds=(2.0, 5.0))
+    api = KubeApi(load_configuration(through(line, cluster, tmp_path)))
     store = Store()
     dropped: list[int] = []
     resync = Resync(api, store, [namespace], done=dropped.append)
