@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
-STAGE_OF_ITS_OWN = "test_operator_policies.py"
-"""It needs nothing of what others began, and waits for minutes: beside them it costs no time."""
+STAGES_OF_THEIR_OWN = ("test_operator_quiet.py", "test_operator_policies.py")
+"""They need nothing of what others began, and wait for minutes: beside them they cost no time."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -36,13 +36,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The longest groups first, or one worker is left with them at the end.
-    items.sort(key=lambda item: (_group(item) != SHARED_STAGE, item.path.name != STAGE_OF_ITS_OWN))
+    items.sort(key=lambda item: (_group(item) != SHARED_STAGE, item.path.name not in STAGES_OF_THEIR_OWN))
 
 
 def _group(item: pytest.Item) -> str:
     """Tests of one file share fixtures; those of the operator's stage share one stage across files."""
     name = item.path.name
-    return SHARED_STAGE if name.startswith(SHARED_STAGE) and name != STAGE_OF_ITS_OWN else name
+    return SHARED_STAGE if name.startswith(SHARED_STAGE) and name not in STAGES_OF_THEIR_OWN else name
 
 
 @pytest.fixture(scope="session")

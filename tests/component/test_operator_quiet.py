@@ -24,6 +24,7 @@ def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage
         service.load(6)
         service.until_size(3)
         service.until_serving(3)
+    peak = max(service.metric("agent_worker_limit"))
     service.until_edited(pausedScaleIn=True)
     service.load(0)
 
@@ -38,7 +39,8 @@ def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage
     service.edit(pausedScaleIn=False)
     service.until_size(1, 3 * WINDOW_SECONDS)
     service.until_serving(1)
-    service.until(lambda: service.metric("agent_worker_limit") == [2], "workers as they were", 3 * WINDOW_SECONDS)
+    # Not as few as at the start: what memory has room for stands open as a reserve.
+    service.until(lambda: max(service.metric("agent_worker_limit")) < peak, "fewer workers", 3 * WINDOW_SECONDS)
 
 
 def test_when_the_hpa_goes_the_object_is_scaled_again(stage: Stage) -> None:

@@ -62,7 +62,7 @@ def replay(
     if output is Output.JSON:
         print(json.dumps([_plain(each) for each in results], indent=2))
     else:
-        console().print(Group(*(_shown(each) for each in results)))
+        console().print(Group(*(_shown(each) for each in results)), soft_wrap=True)
     if any(each.differences for each in results):
         raise typer.Exit(1)
 

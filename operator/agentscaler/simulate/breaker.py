@@ -85,5 +85,8 @@ def record_call(s: State, p: int, t: float, bad: bool, trial: bool) -> None:
     s.pod_ints[p, c.CALLS] += 1
     s.pod_ints[p, c.CALLS_BAD] += bad
     calls = s.pod_ints[p, c.CALLS]
-    if calls >= min(int(s.breaker[c.LEAST_CALLS]), most) and 100.0 * s.pod_ints[p, c.CALLS_BAD] >= s.breaker[c.THRESHOLD] * calls:
+    if (
+        calls >= min(int(s.breaker[c.LEAST_CALLS]), most)
+        and 100.0 * s.pod_ints[p, c.CALLS_BAD] >= s.breaker[c.THRESHOLD] * calls
+    ):
         open_breaker(s, p, t)
