@@ -22,7 +22,7 @@ DELIVERY_SECONDS = 5.0
 DELIVERIES = 3
 TUNING = {
     "replicas": {"min": 2, "max": 3, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
-    "workers": {"min": 2, "max": 10, "initial": FIRST_WORKERS},
+    "workers": {"min": 2, "max": 16, "initial": FIRST_WORKERS},  # more than the reserve that stands open for bursts
     "cache": {"min": "8Mi", "max": "64Mi"},
 }
 BACK_SECONDS = 600.0
