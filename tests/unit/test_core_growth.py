@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,8 @@ def test_runs_that_differ_as_they_always_do_are_no_surplus() -> None:
     assert present_mebibytes(loop) < 22.0
 
 
-CALLS = {"upstream_call_rate": 40.0, "error_ratio": 0.3}
+CALLS: dict[str, Any] = {"upstream_call_rate": 40.0, "error_ratio": 0.3}
+BACKLOG: dict[str, Any] = BUSY | {"in_flight_max": 20.0}
 
 
 class TestPartialOutage:
@@ -94,7 +96,7 @@ class TestPartialOutage:
 
     def test_what_still_succeeds_is_not_refused_with_the_rest(self) -> None:
         loop, _ = self.begun(0.3)
-        assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 50
+        assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 80
         loop, _ = self.begun(0.8)
         assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 20
 
@@ -109,12 +111,44 @@ class TestPartialOutage:
         assert decision.settings.replicas == factor * before
 
 
-def test_when_the_breakers_have_closed_again_replicas_follow_work_before_the_minute_is_over() -> None:
-    loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
-    before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
-    failing = CALLS | {"upstream_5xx_rate": 36.0}
-    backlog = BUSY | {"in_flight": 20.0 * before, "in_flight_max": 20.0}
-    assert loop.ticks(24, **backlog, **failing, breaker_state=2.0).settings.replicas == before
-    assert loop.ticks(2, **backlog, **failing).settings.replicas == before
-    assert loop.ticks(2, **backlog, **failing).settings.replicas == 2 * before
-    assert loop.ticks(2, **backlog, **failing, breaker_state=1.0).settings.replicas == 2 * before
+class TestAfterAnOutage:
+    def down(self) -> tuple[Loop, int]:
+        """Two minutes into an outage with open breakers, and the replicas before it."""
+        loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+        before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
+        backlog = BACKLOG | {"in_flight": 20.0 * before}
+        decision = loop.ticks(24, **backlog, **CALLS, upstream_5xx_rate=36.0, breaker_state=2.0)
+        assert decision.settings.replicas == before
+        return loop, before
+
+    def test_replicas_follow_work_when_breakers_have_closed_and_failures_fall(self) -> None:
+        loop, before = self.down()
+        backlog = BACKLOG | {"in_flight": 20.0 * before}
+        for tick in range(2):
+            decision = loop.tick(**backlog, **CALLS, upstream_5xx_rate=36.0 - 3.0 * tick)
+            assert decision.settings.replicas == before
+        assert loop.ticks(2, **backlog, **CALLS, upstream_5xx_rate=28.0).settings.replicas == 2 * before
+
+    def test_breakers_that_closed_while_calls_go_on_failing_tell_nothing(self) -> None:
+        loop, before = self.down()
+        backlog = BACKLOG | {"in_flight": 20.0 * before}
+        assert loop.ticks(60, **backlog, **CALLS, upstream_5xx_rate=36.0).settings.replicas == before
+
+    def test_an_outage_that_comes_and_goes_grows_from_the_pods_before_the_first(self) -> None:
+        loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=200)))
+        before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
+        backlog = BACKLOG | {"in_flight": 20.0 * before}
+        for _ in range(4):
+            found = loop.target.replicas
+            loop.ticks(24, **backlog, **CALLS, upstream_5xx_rate=12.0)
+            assert loop.target.replicas <= max(2 * before, found)
+            loop.tick(**BUSY, **CALLS, upstream_5xx_rate=0.0)
+
+
+def test_a_stale_half_open_breaker_does_not_tighten_all_others() -> None:
+    loop = Loop()
+    loop.ticks(40)
+    for _ in range(20):
+        settings = loop.ticks(2, upstream_call_rate=10.0, upstream_5xx_rate=0.6, breaker_state=1.0).settings
+        assert settings.breaker.failure_rate_threshold_percent == 50
+        loop.ticks(2, upstream_call_rate=10.0, upstream_5xx_rate=0.4, breaker_state=1.0)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
-from agentscaler.core.diagnose import FAILING_SHARE, upstream_failing, upstream_throttled
-from agentscaler.core.memory import Memory
+from agentscaler.core.diagnose import FAILING_SHARE, OPEN, upstream_failing, upstream_throttled
+from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
-from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, upstream_shares
+from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, failure_rate, upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -27,6 +27,8 @@ and refuses the rest would close it with each lucky one, and many calls are wast
 CALM_SECONDS = 120.0
 MOST = 0.5
 """Share of the calls. A breaker that refuses while most would succeed costs more than it saves."""
+FALLING = 0.9
+"""Of the failures when breakers closed: a rate that has not fallen to this share tells that calls still fail."""
 BACK_SECONDS = 10.0
 """For so long closed breakers have to stay closed until they are believed."""
 WAIT_SHARE_OF_OUTAGE = 0.25
@@ -73,12 +75,19 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
     if s.memory.upstream_bad_since is not None:
         # Only calls that failed count, or the breaker would feed on what it refuses itself; 429s are a matter of rate.
         failing = upstream_shares(s.observation)[0]
-        if failing < FAILING_SHARE or not (s.memory.breaker_tripped or failing >= MOST):
+        if failing < FAILING_SHARE:
             return d
         if most_calls_succeed(s):
-            usual = start_breaker(policy, None, None).failure_rate_threshold_percent
-            mild = replace(breaker, failure_rate_threshold_percent=usual)
+            # A window of 30 calls passes the usual threshold by chance where a third of them fail.
+            threshold, start = policy.failure_rate_threshold_percent, start_breaker(policy, None, None)
+            mild = replace(
+                breaker,
+                failure_rate_threshold_percent=None if threshold is None else threshold.max,
+                wait_duration_in_open_state_seconds=start.wait_duration_in_open_state_seconds,
+            )
             return _moved(d, mild, Reason.UPSTREAM_FAILING, "most calls succeed: they are not refused with the others")
+        if not s.memory.breaker_tripped and failing < MOST:
+            return d
         threshold, wait = policy.failure_rate_threshold_percent, policy.wait_duration_in_open_state_seconds
         tight = breaker
         if breaker.permitted_calls_in_half_open_state is not None:
@@ -120,9 +129,11 @@ def most_calls_succeed(s: Situation) -> bool:
 
 def provider_is_back(s: Situation) -> bool:
     """Whether breakers have closed again: they hear of it sooner than the rates of a minute."""
-    closed = s.memory.breakers_closed_since
-    afresh = s.now - s.memory.failed_afresh_at < FRESH_SECONDS
-    return closed is not None and s.now - closed >= BACK_SECONDS and not afresh
+    closed, rate = s.memory.breakers_closed, failure_rate(s.observation)
+    if closed is None or rate is None or s.now - s.memory.failed_afresh_at < FRESH_SECONDS:
+        return False
+    # After a full minute its rates tell; before, failures that go on do not leave it.
+    return BACK_SECONDS <= s.now - closed.at <= RATE_WINDOW_SECONDS and rate <= FALLING * closed.value
 
 
 def _tight(threshold: Range, breaker: Breaker) -> int:
@@ -157,7 +168,10 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
     if upstream_failing(s.observation):
         since = memory.upstream_bad_since
         if since is None:
-            memory = replace(memory, upstream_bad_since=s.now, replicas_before_outage=s.current.replicas)
+            memory = replace(memory, upstream_bad_since=s.now)
+            if memory.upstream_calm_since is None or s.now - memory.upstream_calm_since >= CALM_SECONDS:
+                # An outage that comes back within minutes is the same one: its pods are not those of before.
+                memory = replace(memory, replicas_before_outage=s.current.replicas)
         return replace(memory, upstream_calm_since=None)
     if memory.upstream_bad_since is not None:
         return replace(memory, upstream_bad_since=None, upstream_calm_since=s.now)
@@ -176,11 +190,12 @@ def _with_breakers(memory: Memory, s: Situation) -> Memory:
     """Note whether breakers have tripped in this outage, and since when they are closed again."""
     state = s.value(SignalName.BREAKER_STATE)
     if memory.upstream_bad_since is None:
-        return replace(memory, breaker_tripped=False, breakers_closed_since=None)
+        return replace(memory, breaker_tripped=False, breakers_closed=None)
     if state is None:
-        return replace(memory, breakers_closed_since=None)
+        return replace(memory, breakers_closed=None)
     if state > 0:
-        return replace(memory, breaker_tripped=True, breakers_closed_since=None)
-    if not memory.breaker_tripped or memory.breakers_closed_since is not None:
+        # Half-open lasts until somebody calls: one pod may have been left so by an outage long ago.
+        return replace(memory, breaker_tripped=memory.breaker_tripped or state >= OPEN, breakers_closed=None)
+    if not memory.breaker_tripped or memory.breakers_closed is not None:
         return memory
-    return replace(memory, breakers_closed_since=s.now)
+    return replace(memory, breakers_closed=Sample(s.now, failure_rate(s.observation) or 0.0))

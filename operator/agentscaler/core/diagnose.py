@@ -24,14 +24,14 @@ def upstream_failing(observation: Observation) -> bool:
     """Calls fail, or open breakers refuse a good part of the runs. Needs fresh signals: unknown is not failing.
 
     The state of a breaker alone proves little: it is the worst of all pods, and half-open lasts until somebody calls.
+    With runs refused it does: a trial call that hangs is too little for a rate, and nothing is well meanwhile.
     """
     if upstream_shares(observation)[0] >= FAILING_SHARE:
         return True
-    if (observation.value(SignalName.BREAKER_STATE) or 0) < OPEN:
-        return False
+    state = observation.value(SignalName.BREAKER_STATE) or 0
     refused = observation.value(SignalName.REJECTED_BREAKER_RATE)
-    if refused is None:
-        return True
+    if refused is None or state == 0:
+        return state >= OPEN
     arrivals = refused + (observation.value(SignalName.REQUEST_RATE_60) or 0.0)
     return refused > REFUSED_SHARE * arrivals
 

@@ -153,7 +153,7 @@ def _present(
     scatter = max((m.yy - m.y**2 / m.n - slope**2 * (m.xx - m.x**2 / m.n)) / m.n, 0.0)
     chance = SURPLUS_DEVIATIONS * sqrt(max(scatter, slope**2 * runs / pods))
     base, slope = line
-    present = max((held_bytes - base) / runs, slope) if runs >= 1 and above > chance else slope
+    present = max((held_bytes - base) / runs, slope) if runs >= max(1.0, m.x / m.n) and above > chance else slope
     if present >= learned.present_run_bytes:
         return (present + max(learned.present_run_bytes, slope)) / 2
     fade: float = 0.5 ** (max(elapsed_seconds, 0.0) / SURPLUS_HALF_LIFE_SECONDS)

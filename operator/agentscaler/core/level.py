@@ -29,7 +29,9 @@ def remember_level(s: Situation, memory: Memory) -> Memory:
     start = s.policy.workers.initial or s.memory.base_workers
     if start is None:
         return memory
-    wanted = int(safe_workers(s, cache_bytes_in_force(s)) / RESERVE)
+    # A surplus fades within minutes, a level comes back within an hour: replicas heed the surplus by themselves.
+    lasting = replace(s, law=replace(s.law, surplus_bytes=0.0))
+    wanted = int(safe_workers(lasting, cache_bytes_in_force(s)) / RESERVE)
     if wanted < level:
         return replace(memory, learned=replace(learned, busy_level=max(wanted, min(start, level)), busy_level_at=s.now))
     if wanted == level or not _is_calm(s) or s.now - max(learned.busy_level_at, s.memory.relieved_at) < STEP_SECONDS:

@@ -169,9 +169,10 @@ class Memory:
     replicas_before_outage: int = 0
     """Size when the upstream began to fail."""
     breaker_tripped: bool = False
-    """Whether a breaker was seen open or half-open in this outage."""
-    breakers_closed_since: float | None = None
-    """Since when all breakers have been closed again in this outage; None while one is not, or none was open."""
+    """Whether a breaker was seen open in this outage."""
+    breakers_closed: Sample | None = None
+    """When all breakers had closed again in this outage, and the failures per second then; None while one is not, or
+    none was open."""
     upstream_calm_since: float | None = None
     """Since when it has been well after a failure; None when nothing is to be taken back."""
     cache_changed_at: float = 0.0

@@ -15,8 +15,9 @@ MOST_WORKERS: Final = 64
 CACHE_PLACES: Final = 12_000_000
 """Items of all pods' caches together; pods beyond have none."""
 CALL_WINDOW: Final = 512
-LATEST_CALLS: Final = 30  # of a window by time, as in the runtime
 """Calls that a breaker remembers at most."""
+LATEST_CALLS: Final = 30
+"""Of a window by time, as in the runtime."""
 SECONDS_KEPT: Final = 1024
 BUCKETS: Final = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.75, 3.0, 5.0, 10.0, 17.5, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Of the contract, seconds; one more without a bound follows."""

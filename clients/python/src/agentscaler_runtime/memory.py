@@ -17,6 +17,7 @@ _RECOVERY_SECONDS = 5.0
 _FADE_SECONDS = 15.0
 _ENOUGH_SAMPLES = 20.0
 _LEAST_VARIANCE = 0.25
+_FORGET_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,31 @@ class RunLaw:
         self._clock = clock
         self._at = 0.0
         self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self._per_run = self._above = 0.0
 
     def observe(self, running: int, used_bytes: int) -> None:
         """One measurement: so many runs, so many bytes."""
         now = self._clock()
-        fade = math.exp(-(now - self._at) / _FADE_SECONDS)
+        elapsed = now - self._at
+        fade = math.exp(-elapsed / _FADE_SECONDS)
         self._at = now
         self._n = self._n * fade + 1
         self._x = self._x * fade + running
         self._y = self._y * fade + used_bytes
         self._xx = self._xx * fade + running * running
         self._xy = self._xy * fade + running * used_bytes
+        if self._n < _ENOUGH_SAMPLES:
+            return
+        mean_running, mean_bytes = self._x / self._n, self._y / self._n
+        variance = self._xx / self._n - mean_running**2
+        if variance >= _LEAST_VARIANCE:
+            self._per_run = max(0.0, (self._xy / self._n - mean_running * mean_bytes) / variance)
+        else:  # a steady number of runs does not tell, which is no reason to forget at once
+            self._per_run *= 0.5 ** (elapsed / _FORGET_SECONDS)
+        self._above = max(0.0, used_bytes - self._line(running))
+
+    def _line(self, running: int) -> float:
+        return self._y / self._n + self._per_run * (running - self._x / self._n)
 
     def expected_bytes(self, running: int, used_bytes: int) -> float:
         """What will be used once one more run and all `running` ones have taken what a run takes.
@@ -138,12 +153,8 @@ class RunLaw:
         """
         if self._n < _ENOUGH_SAMPLES:
             return used_bytes
-        mean_running, mean_bytes = self._x / self._n, self._y / self._n
-        variance = self._xx / self._n - mean_running**2
-        if variance < _LEAST_VARIANCE:
-            return used_bytes
-        per_run = max(0.0, (self._xy / self._n - mean_running * mean_bytes) / variance)
-        return max(used_bytes, mean_bytes + per_run * (running - mean_running)) + per_run
+        # What stood above the line at the last measurement is no run's, and the runs since then come on top of it.
+        return max(used_bytes, self._line(running) + self._above) + self._per_run
 
 
 class MemoryGate:
@@ -199,9 +210,9 @@ class MemoryGate:
             return True
         if not self._note(used):
             return False
+        now = self._clock()
         if running and self._law.expected_bytes(running, used) > self._mark_bytes():
             return False
-        now = self._clock()
         if now < self._recovered_at and now - self._last_start_at < _RAMP_SECONDS:
             return False
         self._last_start_at = now
