@@ -24,7 +24,7 @@ $(READY):
 tools: setup ## Build the pinned control plane, kwok and Prometheus once (about 8 minutes on 2 cores)
 	$(BIN)/python -m e2e.harness tools
 
-demo: tools ## Watch the operator keep an agent service inside its objectives (KEEP=1 leaves it up, OPERATOR=off runs without it)
+demo: tools ## Watch the operator keep an agent service inside its objectives (KEEP=1 leaves it up, OPERATOR=off runs without it, REPORT=file.html writes plots, TRACE=file replays a load)
 	$(BIN)/python -m e2e.demo
 
 test: tools ## All tests but kind's

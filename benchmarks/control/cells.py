@@ -25,6 +25,8 @@ FOLDER = Path(agentscaler.__file__).parent
 NOT_THE_ENGINE = {
     "report.py",
     "figures.py",
+    "plot.py",
+    "page.py",
     "compare.py",
     "backtest.py",
     "steps.py",

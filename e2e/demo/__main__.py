@@ -1,6 +1,6 @@
 """`python -m e2e.demo`, which is `make demo`. KEEP=1 leaves it up, OPERATOR=off plays it without the operator,
-JSON=file writes the report. The exit code is 0 when the objectives of the manifest held, 1 when they did not, 2 when
-the demo could not be played to its end."""
+TRACE=file replays a recorded load, JSON=file and REPORT=file.html write what came out. The exit code is 0 when the
+objectives of the manifest held, 1 when they did not, 2 when the demo could not be played to its end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from types import FrameType
 import requests
 from rich.console import Console
 
+from agentscaler.cli.cluster import CliError
+from agentscaler.cli.extra import extra
 from e2e.demo.judge import Span
-from e2e.demo.plan import PHASES, QUIET_RATE, Act, Phase, manifest
+from e2e.demo.options import options
+from e2e.demo.plan import QUIET_RATE, Act, Phase, manifest
 from e2e.demo.report import judged, keep, show
 from e2e.demo.stage import Stage, stage
 from e2e.demo.view import View
@@ -33,12 +36,18 @@ LAST_ANSWERS_SECONDS = 25.0
 
 def main() -> int:
     """Play it; the result is the exit code."""
-    operator_on = os.environ.get("OPERATOR", "on") != "off"
-    kept = os.environ.get("KEEP", "") not in {"", "0"}
     console = Console(width=None if sys.stdout.isatty() else 200)
+    try:
+        asked = options(os.environ)
+    except CliError as error:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    phases, operator_on = asked.script.phases, asked.operator_on
     for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored by default where a shell started us with &
         signal.signal(number, _end)
     tools.ensure()
+    for note in asked.script.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     began = time.time()
     wanted, world = manifest(), World()
     view = View(world, console, operator_on=operator_on)
@@ -53,29 +62,34 @@ def main() -> int:
                 late_seconds = promise.target_seconds if promise else 1.0
                 with view.live():
                     spans = [
-                        _play(phase, parts, world, view, left=PHASES[number:], late_seconds=late_seconds)
-                        for number, phase in enumerate(PHASES)
+                        _play(number, phases, parts, world, view, late_seconds=late_seconds)
+                        for number in range(len(phases))
                     ]
                     _last_answers(parts, view, spans[-1].ended)
+                records = parts.load.records(spans[0].began)
                 report = judged(
                     wanted.policy,
                     wanted.memory_limit_bytes,
                     world,
                     spans,
-                    parts.load.records(spans[0].began),
+                    records,
                     operator_on=operator_on,
                     seconds=time.time() - began,
+                    script=asked.script,
                 )
                 show(report, console)
-                keep(report, os.environ.get("JSON"))
-                if kept:
+                keep(report, asked.json)
+                if asked.report:
+                    asked.report.write_text(extra("e2e.demo.page").html(report, wanted, world, records), "utf-8")
+                    console.print(f"The report is in {asked.report}.", markup=False, highlight=False, soft_wrap=True)
+                if asked.kept:
                     _stay(parts, console)
             finally:
                 follower.stop()
     except KeyboardInterrupt:
         console.print("interrupted: everything was ended")
         return 130
-    except (RuntimeError, TimeoutError, requests.RequestException, CalledProcessError) as error:
+    except (RuntimeError, OSError, CalledProcessError) as error:  # OSError: also what requests raises, and time-outs
         notes = "\n".join(getattr(error, "__notes__", ()))
         console.print(f"the demo cannot go on: {error}\n{notes}", markup=False, highlight=False, soft_wrap=True)
         return 2
@@ -83,15 +97,17 @@ def main() -> int:
 
 
 def _play(
-    phase: Phase, parts: Stage, world: World, view: View, *, left: tuple[Phase, ...], late_seconds: float
+    number: int, phases: tuple[Phase, ...], parts: Stage, world: World, view: View, *, late_seconds: float
 ) -> Span:
-    """One phase, its acts at their times. A run that waits longer than `late_seconds` is late."""
-    began = time.time()
-    parts.load.set_rate(phase.rate * QUIET_RATE)
-    view.say(f"--- {phase.name}: {phase.rate * QUIET_RATE:g} runs a second for {phase.seconds:g} s")
+    """One of the phases, its acts at their times. A run that waits longer than `late_seconds` is late."""
+    phase, began = phases[number], time.time()
+    parts.load.set_rate(rate := phase.runs_per_second(0.0))
+    view.say(f"--- {phase.name}: {phase.load} for {phase.seconds:g} s")
     acts = sorted(phase.acts)
-    whole = sum(each.seconds for each in PHASES)
+    whole, left = (sum(each.seconds for each in some) for some in (phases, phases[number:]))
     while (elapsed := time.time() - began) < phase.seconds or acts:
+        if (wanted := phase.runs_per_second(elapsed)) != rate:  # else an act of the phase may have set another one
+            parts.load.set_rate(rate := wanted)
         while acts and acts[0][0] <= elapsed:
             _, act = acts.pop(0)
             view.say(f"+++ {act}")
@@ -103,7 +119,7 @@ def _play(
             view.say(f"+++ {pressed}")
         progress = view.progress
         progress.phase, progress.phase_left_seconds = phase.name, max(0.0, phase.seconds - elapsed)
-        progress.left_seconds = sum(each.seconds for each in left) - min(elapsed, phase.seconds)
+        progress.left_seconds = left - min(elapsed, phase.seconds)
         progress.done_share = 1 - progress.left_seconds / whole
         with suppress(requests.RequestException):
             progress.load = parts.load.stats(time.time() - LOAD_WINDOW_SECONDS, late_seconds=late_seconds)

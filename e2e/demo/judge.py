@@ -78,7 +78,7 @@ def verdict(
     counts = Counter(record.status for record in own)
     bad = sum(record.status != "ok" for record in own)
     blamed = sum(_is_the_providers(record, ill) for record in own)
-    late = sum(_late(record, wait.target_seconds, ill) for record in own)
+    late = sum(is_late(record, wait.target_seconds, ill) for record in own)
     late_share = late / len(own) if own else 0.0
     pods = [sample for sample in world.pods if span.began <= sample.at < span.ended]
     worst = max((sample.worst_rss_bytes for sample in pods), default=0) / limit_bytes
@@ -110,7 +110,7 @@ def _is_the_providers(record: Record, ill: Sequence[tuple[float, float]]) -> boo
     return overlaps and record.status in {"error", "rejected", "timeout"}
 
 
-def _late(record: Record, target_seconds: float, ill: Sequence[tuple[float, float]]) -> bool:
+def is_late(record: Record, target_seconds: float, ill: Sequence[tuple[float, float]]) -> bool:
     """A run that never started in its caller's patience is late, too; one that was refused at once is not."""
     if record.status == "timeout":
         return not _is_the_providers(record, ill)

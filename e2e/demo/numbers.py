@@ -43,15 +43,16 @@ def numbers(
     verdicts: Sequence[Verdict],
     wasted_off_per_minute: float | None,
 ) -> list[Number]:
-    """All numbers of a run with the operator."""
-    spike = next(span for span in spans if span.phase.rate >= 5)
-    outage = next(span for span in spans if span.phase.provider_ill)
+    """All numbers of a run with the operator. Those of a phase that was not played are left out, as under a trace."""
+    spike = next((span for span in spans if span.phase.rate >= 5 and not span.phase.curve), None)
+    outage = next((span for span in spans if span.phase.provider_ill), None)
+    scripted = not any(span.phase.curve for span in spans)
     return [
-        *_reaction(world, spike),
-        _delivery(world),
-        *_blind(world, spans),
-        *_outage(world, outage, wasted_off_per_minute),
-        *_knobs(world),
+        *(_reaction(world, spike) if spike else ()),
+        _delivery(world, needed=scripted),
+        *(_blind(world, spans) if any(span.phase.blind for span in spans) else ()),
+        *(_outage(world, outage, wasted_off_per_minute) if outage else ()),
+        *(_knobs(world) if scripted else ()),
         _count("requests lost", sum(verdict.lost for verdict in verdicts)),
         _count("pods killed for memory", sum(verdict.oom_kills for verdict in verdicts)),
     ]
@@ -82,8 +83,10 @@ def _reaction(world: World, spike: Span) -> list[Number]:
     ]
 
 
-def _delivery(world: World) -> Number:
+def _delivery(world: World, *, needed: bool) -> Number:
     what = "a worker setting written is in force in every agent (slowest; median)"
+    if not needed and not _worker_writes(world):
+        return Number(what, "nothing was written", f"<= {DELIVERY_BAR_SECONDS:g} s", good=None)
     took = [seconds for write in _worker_writes(world) if (seconds := _in_force_after(world, write)) is not None]
     if not took:
         return Number(what, "never seen", f"<= {DELIVERY_BAR_SECONDS:g} s", good=False)

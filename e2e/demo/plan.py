@@ -55,6 +55,22 @@ class Phase:
     """The operator sees nothing: no shrink may happen."""
     provider_ill: bool = False
     """Errors are the provider's: counted apart."""
+    curve: tuple[float, ...] = ()
+    """Of a trace: runs a second in equal steps of the phase, `rate` being their mean."""
+
+    def runs_per_second(self, elapsed_seconds: float) -> float:
+        """The load so long after the phase's begin."""
+        if not self.curve:
+            return self.rate * QUIET_RATE
+        step = int(len(self.curve) * elapsed_seconds / self.seconds)
+        return self.curve[min(max(step, 0), len(self.curve) - 1)]
+
+    @property
+    def load(self) -> str:
+        """The load in words."""
+        if not self.curve:
+            return f"{self.rate * QUIET_RATE:g} runs a second"
+        return f"{min(self.curve):.1f} to {max(self.curve):.1f} runs a second"
 
 
 PHASES = (
@@ -74,6 +90,19 @@ PHASES = (
     Phase("Prometheus away", 20, 1, ((0, Act.PROMETHEUS_KILLED), (20, Act.PROMETHEUS_BACK)), blind=True),
     Phase("quiet again", 85, 1),
 )
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is played."""
+
+    phases: tuple[Phase, ...] = PHASES
+    trace: str = ""
+    """Whose load it is; empty for the demo's own."""
+    notes: tuple[str, ...] = ()
+    """How the trace was fitted to the machine."""
+
+
 THROTTLED_RATE = 1.0
 
 

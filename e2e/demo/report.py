@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from agentscaler.core.policy import Policy
 from e2e.demo.judge import KNOBS, Span, Story, Verdict, story, verdict
 from e2e.demo.numbers import Number, ill_until, numbers, wasted_per_minute
+from e2e.demo.plan import Script
 from e2e.demo.world import World
 from e2e.harness.load_generator import Record
 from e2e.harness.tools import cache_directory
@@ -32,11 +33,46 @@ class Report:
     numbers: tuple[Number, ...]
     wasted_per_minute: float | None
     seconds: float
+    trace: str = ""
+    """Whose load it was; empty: the demo's own."""
+    notes: tuple[str, ...] = ()
+    """How the trace was fitted to the machine."""
+
+    @property
+    def ill(self) -> tuple[tuple[float, float], ...]:
+        """From when to when the provider was ill."""
+        return _ill(self.spans)
 
     @property
     def held(self) -> bool:
         """Whether the objectives of the manifest held in every phase."""
         return not any(each.broken for each in self.verdicts)
+
+    @property
+    def outcome(self) -> str:
+        """The result in one sentence."""
+        word = "held in every phase" if self.held else "did NOT hold"
+        return f"The objectives of the manifest {word}. The demo took {self.seconds:.0f} s."
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """What is said of one phase. The fields but the last are the columns of the table, in their order."""
+
+    name: str
+    moves: str
+    whys: str
+    late: str
+    errors: str
+    memory: str
+    objectives: str
+    pods: str
+    kept: bool
+
+
+PHASE_TITLES = ("phase", "what moved", "why", "late", "errors", "memory", "objectives", "pods: here / HPA's rule")
+NUMBER_TITLES = ("number", "measured", "bar", "")
+MARKS = {True: "good", False: "missed", None: ""}
 
 
 def judged(
@@ -48,11 +84,11 @@ def judged(
     *,
     operator_on: bool,
     seconds: float,
+    script: Script,
 ) -> Report:
     """Judge a run by its timelines and the load's records."""
     ill = [span for span in spans if span.phase.provider_ill]
-    times = [(span.began, span.ended) for span in ill]
-    verdicts = tuple(verdict(policy, span, records, world, limit_bytes, ill=times) for span in spans)
+    verdicts = tuple(verdict(policy, span, records, world, limit_bytes, ill=_ill(spans)) for span in spans)
     return Report(
         operator_on=operator_on,
         spans=tuple(spans),
@@ -61,7 +97,13 @@ def judged(
         numbers=tuple(numbers(world, spans, verdicts, wasted_without_operator())) if operator_on else (),
         wasted_per_minute=wasted_per_minute(world, ill[0].began, ill_until(ill[0])) if ill else None,
         seconds=seconds,
+        trace=script.trace,
+        notes=script.notes,
     )
+
+
+def _ill(spans: Sequence[Span]) -> tuple[tuple[float, float], ...]:
+    return tuple((span.began, span.ended) for span in spans if span.phase.provider_ill)
 
 
 def show(report: Report, console: Console) -> None:
@@ -69,46 +111,47 @@ def show(report: Report, console: Console) -> None:
     console.print(_phases(report))
     if report.numbers:
         console.print(_numbers(report))
-    word = "held in every phase" if report.held else "did NOT hold"
-    console.print(f"The objectives of the manifest {word}. The demo took {report.seconds:.0f} s.")
+    console.print(report.outcome)
+
+
+def phase_rows(report: Report) -> list[PhaseRow]:
+    """What is said of each phase."""
+    return [_row(*each) for each in zip(report.spans, report.verdicts, report.stories, strict=True)]
+
+
+def _row(span: Span, judged: Verdict, told: Story) -> PhaseRow:
+    moves = [f"{WORDS.get(knob, knob)} {told.paths[knob]}" for knob in KNOBS if knob in told.paths]
+    errors = f"{judged.own_errors} of {judged.requests}"
+    if judged.provider_errors:
+        errors += f"\n+ {judged.provider_errors} the provider's"
+    low, high = told.replicas
+    return PhaseRow(
+        name=span.phase.name,
+        moves="\n".join(moves) or "nothing",
+        whys="\n".join(told.whys),
+        late=f"{judged.late_share:.1%}",
+        errors=errors,
+        memory=f"{judged.worst_memory_ratio:.0%}",
+        objectives="\n".join(judged.broken) or "kept",
+        pods=f"{low}..{high} / {f'{told.hpa[0]}..{told.hpa[1]}' if told.hpa else '?'}",
+        kept=not judged.broken,
+    )
 
 
 def _phases(report: Report) -> Table:
-    table = Table(
-        "phase",
-        "what moved",
-        "why",
-        "late",
-        "errors",
-        "memory",
-        "objectives",
-        "pods: here / HPA's rule",
-        show_lines=True,
-    )
-    for span, verdict_, story_ in zip(report.spans, report.verdicts, report.stories, strict=True):
-        moves = [f"{WORDS.get(knob, knob)} {story_.paths[knob]}" for knob in KNOBS if knob in story_.paths]
-        errors = f"{verdict_.own_errors} of {verdict_.requests}"
-        if verdict_.provider_errors:
-            errors += f"\n+ {verdict_.provider_errors} the provider's"
-        low, high = story_.replicas
-        table.add_row(
-            span.phase.name,
-            "\n".join(moves) or "nothing",
-            "\n".join(story_.whys),
-            f"{verdict_.late_share:.1%}",
-            errors,
-            f"{verdict_.worst_memory_ratio:.0%}",
-            "[red]" + "\n".join(verdict_.broken) + "[/red]" if verdict_.broken else "[green]kept[/green]",
-            f"{low}..{high} / {f'{story_.hpa[0]}..{story_.hpa[1]}' if story_.hpa else '?'}",
-        )
+    table = Table(*PHASE_TITLES, show_lines=True)
+    for row in phase_rows(report):
+        *before, objectives, pods, kept = astuple(row)
+        table.add_row(*before, f"[green]{objectives}[/green]" if kept else f"[red]{objectives}[/red]", pods)
     return table
 
 
 def _numbers(report: Report) -> Table:
-    table = Table("number", "measured", "bar", "")
+    table = Table(*NUMBER_TITLES)
+    colours = {True: "green", False: "red", None: "default"}
     for number in report.numbers:
-        mark = {True: "[green]good[/green]", False: "[red]missed[/red]", None: ""}[number.good]
-        table.add_row(number.what, number.value, number.bar, mark)
+        colour = colours[number.good]
+        table.add_row(number.what, number.value, number.bar, f"[{colour}]{MARKS[number.good]}[/{colour}]")
     return table
 
 
@@ -116,6 +159,8 @@ def as_json(report: Report) -> dict[str, Any]:
     """The whole report."""
     return {
         "operator": "on" if report.operator_on else "off",
+        "trace": report.trace or None,
+        "notes": list(report.notes),
         "objectives_held": report.held,
         "seconds": round(report.seconds, 1),
         "wasted_upstream_calls_per_minute": report.wasted_per_minute,
@@ -128,10 +173,10 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def keep(report: Report, path: str | None) -> None:
-    """Write the JSON where the user wants it, and where the next run looks for one to compare with."""
+    """Write the JSON where the user wants it, and where the next run of the demo's own load looks for one."""
     text = json.dumps(as_json(report), indent=2) + "\n"
-    own = _kept("on" if report.operator_on else "off")
-    for target in [own, *([Path(path)] if path else [])]:
+    own = [] if report.trace else [_kept("on" if report.operator_on else "off")]
+    for target in [*own, *([Path(path)] if path else [])]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 

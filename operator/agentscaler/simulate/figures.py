@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from agentscaler.simulate.state import Floats
+from agentscaler.simulate.plot import COLOURS, GREY_BAND, OUTAGE_BAND, Figure, band, line, panels
 from agentscaler.simulate.steps import Steps, shortened
 
-Figure = dict[str, Any]
 Row = Mapping[str, Any]
 Span = tuple[float, float]
 """From and to, seconds since the start of the trace."""
@@ -20,8 +19,6 @@ Span = tuple[float, float]
 MOST_POINTS: Final = 2000
 """Of one line: more than a screen has columns."""
 GATE_PERCENT: Final = 1.0
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#a6761d", "#332288")
-"""Okabe and Ito's, which people with any colour vision can tell apart, and some more."""
 SYMBOLS: Final = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon", "pentagon", "bowtie")
 _PANELS: Final = (
     ("requests/s", 0.80, 1.0),
@@ -29,8 +26,6 @@ _PANELS: Final = (
     ("violations/min", 0.28, 0.48),
     ("replica-hours", 0.0, 0.23),
 )
-_HOLE = "rgba(120,120,120,0.25)"
-_OUTAGE = "rgba(213,94,0,0.15)"
 
 
 def colours(policies: Sequence[str]) -> dict[str, str]:
@@ -92,25 +87,23 @@ def course(
     """
     short = {policy: shortened(run, MOST_POINTS) for policy, run in runs.items()}
     some = next(iter(short.values()))
-    data = [_line(_axis(some, started_at), some.arrivals / some.step_seconds, "load", "#555555", 1)]
+    data = [line(_axis(some, started_at), some.arrivals / some.step_seconds, "load", "#555555", 1)]
     load = some.running + some.queued
-    data.append(_line(_axis(some, started_at), load, f"load under {next(iter(short))}", "#bbbbbb", 2, fill=True))
+    data.append(line(_axis(some, started_at), load, f"load under {next(iter(short))}", "#bbbbbb", 2, fill=True))
     for policy, run in short.items():
         x, colour = _axis(run, started_at), palette[policy]
-        data.append(_line(x, run.slots, policy, colour, 2, steps=True, group=policy, legend=True))
+        data.append(line(x, run.slots, policy, colour, 2, steps=True, group=policy, legend=True))
         per_minute = run.violations * 60.0 / run.step_seconds
-        data.append(_line(x, per_minute, policy, colour, 3, group=policy))
-        data.append(_line(x, np.cumsum(run.billed_seconds) / 3600.0, policy, colour, 4, group=policy))
-    spans = [(*hole, _HOLE) for hole in holes] + [(*outage, _OUTAGE) for outage in _outages(some)]
+        data.append(line(x, per_minute, policy, colour, 3, group=policy))
+        data.append(line(x, np.cumsum(run.billed_seconds) / 3600.0, policy, colour, 4, group=policy))
+    spans = [(*hole, GREY_BAND) for hole in holes] + [(*outage, OUTAGE_BAND) for outage in _outages(some)]
     layout: dict[str, Any] = {
         "height": 760,
         "hovermode": "x unified",
         "shapes": [_band(first, last, colour, started_at) for first, last, colour in spans],
         "xaxis": {"anchor": "y4", "title": {"text": "hours" if started_at is None else "UTC"}},
     }
-    for number, (title, low, high) in enumerate(_PANELS, start=1):
-        layout[_name("yaxis", number)] = {"domain": [low, high], "title": {"text": title}, "rangemode": "tozero"}
-    return {"data": data, "layout": layout}
+    return {"data": data, "layout": layout | panels(_PANELS)}
 
 
 def cost_of(row: Row) -> float:
@@ -158,42 +151,6 @@ def _gate() -> Figure:
     return {"type": "line", "yref": "paper", "line": line, "label": {"text": "1 % gate"}, **ends}
 
 
-def _line(
-    x: list[Any],
-    y: Floats,
-    name: str,
-    colour: str,
-    panel: int,
-    *,
-    fill: bool = False,
-    steps: bool = False,
-    group: str | None = None,
-    legend: bool = False,
-) -> Figure:
-    line: dict[str, Any] = {"color": colour, "width": 1.3}
-    if steps:
-        line["shape"] = "hv"
-    made: Figure = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": [float(f"{value:.5g}") if isfinite(value) else None for value in y],
-        "line": line,
-        "yaxis": _name("y", panel),
-        "showlegend": legend or group is None,
-    }
-    if fill:
-        made["fill"] = "tozeroy"
-    if group is not None:
-        made["legendgroup"] = group
-    return made
-
-
-def _name(axis: str, number: int) -> str:
-    return axis if number == 1 else f"{axis}{number}"
-
-
 def _axis(run: Steps, started_at: float | None) -> list[Any]:
     return [_moment(float(at), started_at) for at in run.times]
 
@@ -214,5 +171,4 @@ def _outages(run: Steps) -> list[Span]:
 
 
 def _band(first: float, last: float, colour: str, started_at: float | None) -> Figure:
-    ends = {"x0": _moment(first, started_at), "x1": _moment(last, started_at), "y0": 0, "y1": 1}
-    return {"type": "rect", "yref": "paper", "fillcolor": colour, "line": {"width": 0}, "layer": "below", **ends}
+    return band(_moment(first, started_at), _moment(last, started_at), colour)

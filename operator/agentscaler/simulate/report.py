@@ -1,17 +1,16 @@
-"""One HTML file that tells what policies did on traces. It loads nothing: plotly.js is inside, once."""
+"""One HTML file that tells what policies did on traces."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Final
 
 import numpy as np
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # it has no types
 
-from agentscaler.simulate.figures import GATE_PERCENT, Figure, Row, Span, colours, course, pareto
+from agentscaler.simulate.figures import GATE_PERCENT, Row, Span, colours, course, pareto
+from agentscaler.simulate.page import Cell, figure, heading, note, page, table
 from agentscaler.simulate.steps import Steps, losses
 
 COLUMNS: Final = (
@@ -28,21 +27,6 @@ COLUMNS: Final = (
     ("wasted_calls_percent", "wasted calls %"),
 )
 _VARIANT: Final = ("workers", "memory", "startup", "outages", "scrape_seconds")
-_STYLE: Final = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;margin:.6rem 0;font-size:.9em}
-th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}
-th:first-child,td:first-child,.text{text-align:left}.bad{color:#b3261e;font-weight:600}.note{color:#555}
-.wide{overflow-x:auto}
-"""
-_SCRIPT: Final = """
-for (const each of document.querySelectorAll('script.figure')) {
-  const figure = JSON.parse(each.textContent), place = document.createElement('div');
-  each.after(place);
-  const base = {margin: {l: 60, r: 20, t: 20, b: 45}, legend: {orientation: 'h', y: 1.06}, font: {size: 12}};
-  Plotly.newPlot(place, figure.data, {...base, ...figure.layout}, {responsive: true, displaylogo: false});
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +60,12 @@ class Report:
     def html(self) -> str:
         """The whole file."""
         palette = colours([str(row["policy"]) for row in self.rows])
-        parts = [f"<h1>{escape(self.title)}</h1>", *(f"<p class=note>{escape(note)}</p>" for note in self.notes)]
-        parts += ["<h2>Summary</h2>", _summary(self.rows)]
-        parts += ["<h2>Violations against cost</h2>", _figure(pareto(self.rows, palette))]
+        parts = [*(note(each) for each in self.notes), heading("Summary"), _summary(self.rows)]
+        parts += [heading("Violations against cost"), figure(pareto(self.rows, palette))]
         for each in self.courses:
             plot = course(each.runs, palette, holes=each.holes, started_at=each.started_at)
-            parts += [f"<h2>{escape(each.trace)}</h2>", _figure(plot), _where_it_lost(each)]
-        body = "\n".join(parts)
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>{escape(self.title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n"
-            f"<script>{get_plotlyjs()}</script>\n<script>{_SCRIPT}</script>\n</body></html>\n"
-        )
+            parts += [heading(each.trace), figure(plot), _where_it_lost(each)]
+        return page(self.title, parts)
 
 
 def means(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -122,23 +99,17 @@ def _mean(values: Sequence[Any]) -> float | None:
 
 def _summary(rows: Sequence[Row]) -> str:
     shown = [(name, title) for name, title in COLUMNS if any(row.get(name) is not None for row in rows)]
-    head = "".join(f"<th>{escape(title)}</th>" for _, title in shown)
-    lines = []
-    for row in means(rows):
-        cells = "".join(_cell(name, row[name]) for name, _ in shown)
-        lines.append(f"<tr><td>{escape(row['trace'])}</td><td class=text>{escape(row['policy'])}</td>{cells}</tr>")
-    note = f"<p class=note>{escape('; '.join(variants(rows)))}. Figures are means over the seeds.</p>"
-    return (
-        f"{note}<div class=wide><table><tr><th>trace</th><th class=text>policy</th>{head}</tr>{''.join(lines)}"
-        "</table></div>"
-    )
+    lines: list[list[Cell | str]] = [
+        [str(row["trace"]), str(row["policy"]), *(_cell(name, row[name]) for name, _ in shown)] for row in means(rows)
+    ]
+    told = note(f"{'; '.join(variants(rows))}. Figures are means over the seeds.")
+    return told + table(["trace", "policy", *(title for _, title in shown)], lines, text=(1,))
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(name: str, value: float | None) -> Cell:
     if value is None:
-        return "<td>-</td>"
-    bad = " class=bad" if name == "violation_percent" and value > GATE_PERCENT else ""
-    return f"<td{bad}>{number(value)}</td>"
+        return Cell("-")
+    return Cell(number(value), bad=name == "violation_percent" and value > GATE_PERCENT)
 
 
 def number(value: float) -> str:
@@ -154,15 +125,17 @@ def _where_it_lost(each: Course) -> str:
         if not found:
             parts.append(f"<p>{escape(policy)} lost nothing.</p>")
             continue
-        lines = "".join(
-            f"<tr><td>{_when(loss.at_seconds, each.started_at)}</td><td>{loss.violations}</td>"
-            f"<td>{loss.share_percent:.1f}</td><td class=text>{escape(loss.reason)}</td></tr>"
+        lines = [
+            [
+                _when(loss.at_seconds, each.started_at),
+                str(loss.violations),
+                f"{loss.share_percent:.1f}",
+                loss.reason,
+            ]
             for loss in found
-        )
-        parts.append(
-            f"<h3>Where {escape(policy)} lost ({total} requests)</h3><div class=wide><table><tr><th>minute</th>"
-            f"<th>violations</th><th>% of all</th><th class=text>reason</th></tr>{lines}</table></div>"
-        )
+        ]
+        parts.append(heading(f"Where {policy} lost ({total} requests)", 3))
+        parts.append(table(["minute", "violations", "% of all", "reason"], lines, text=(3,)))
     return "\n".join(parts)
 
 
@@ -171,9 +144,3 @@ def _when(seconds: float, started_at: float | None) -> str:
         return str(np.datetime64(int(started_at + seconds), "s")).replace("T", " ")
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}"
-
-
-def _figure(figure: Figure) -> str:
-    # A closing tag inside of the JSON would end the script.
-    text = json.dumps(figure, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    return f'<script type="application/json" class="figure">{text}</script>'
