@@ -79,7 +79,7 @@ PHASES = (
     Phase("calm", 65, 1),
     Phase(
         "outage, then 429s",
-        65,
+        75,
         1,
         ((0, Act.PROVIDER_FAILS), (25, Act.PROVIDER_THROTTLES), (50, Act.PROVIDER_WELL)),
         provider_ill=True,

@@ -55,7 +55,7 @@ def a_world() -> World:
     world.sizes += [Size(BEGAN - 5, 2, 2), Size(BEGAN + 25, 6, 2), Size(BEGAN + 34, 6, 6), Size(BEGAN + 400, 3, 3)]
     world.deliveries += [Delivered(BEGAN - 5, 1, settings(6, 32, 50)), Delivered(BEGAN + 25, 2, settings(15, 20, 50))]
     world.deliveries += [Delivered(BEGAN + 160, 3, settings(15, 20, 30))]
-    for second in range(435):
+    for second in range(445):
         at = BEGAN + second
         ill = 130 <= second < 180
         pods = 6 if 34 <= second < 400 else 2
@@ -74,7 +74,7 @@ def a_world() -> World:
 def some_records() -> list[Record]:
     """Five runs a second of 0.9 s, 25 in the spike with its first ones late; those of the outage fail."""
     made = []
-    for second in range(435):
+    for second in range(445):
         spike, ill = 20 <= second < 65, 130 <= second < 180
         for n in range(25 if spike else 5):
             at = BEGAN + second + n / 25
@@ -143,7 +143,7 @@ def test_words_of_a_decision_are_shown_as_they_are_and_cannot_end_the_script(tex
     assert unescape(words.replace("<br>", " ")) == f"WorkerBound, DemandRising: {WORDS}"
     assert "<b>" not in words
     assert (moved["x"], moved["y"]) == ([25], [6])
-    assert len(held["x"]) == 86
+    assert len(held["x"]) == 88
 
 
 def test_lines_show_what_was_measured(text: str) -> None:
@@ -151,7 +151,7 @@ def test_lines_show_what_was_measured(text: str) -> None:
     asked, inside = lines["asked for"], lines["runs in the system"]
     assert (asked["y"][0], asked["y"][15]) == (5, 25)
     assert max(inside["y"]) > 50
-    assert (lines["replicas"]["x"], lines["replicas"]["y"]) == ([0, 25, 34, 400, 435], [2, 6, 6, 3, 3])
+    assert (lines["replicas"]["x"], lines["replicas"]["y"]) == ([0, 25, 34, 400, 445], [2, 6, 6, 3, 3])
     assert lines["workers per pod"]["y"] == [6, 15, 15, 15]
     assert max(lines["workers of all pods"]["y"]) == 90
     assert max(lines["late runs"]["y"]) == pytest.approx(40)

@@ -12,7 +12,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
-from agentscaler.core.upstream import FRESH_SECONDS, RATE_WINDOW_SECONDS, failure_rate, upstream_shares
+from agentscaler.core.upstream import RATE_WINDOW_SECONDS, failure_rate, upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -130,7 +130,7 @@ def most_calls_succeed(s: Situation) -> bool:
 def provider_is_back(s: Situation) -> bool:
     """Whether breakers have closed again: they hear of it sooner than the rates of a minute."""
     closed, rate = s.memory.breakers_closed, failure_rate(s.observation)
-    if closed is None or rate is None or s.now - s.memory.failed_afresh_at < FRESH_SECONDS:
+    if closed is None or rate is None or s.now - s.memory.failed_afresh_at < BACK_SECONDS:
         return False
     # After a full minute its rates tell; before, failures that go on do not leave it.
     return BACK_SECONDS <= s.now - closed.at <= RATE_WINDOW_SECONDS and rate <= FALLING * closed.value
