@@ -11,7 +11,11 @@ from agentscaler.core.level import STEP_SECONDS
 from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
 from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop
 
-TEN = replace(POLICY, workers=WorkerPolicy(min=2, max=64, initial=10), replicas=ReplicaPolicy(min=2, max=2))
+TEN = replace(
+    POLICY,
+    workers=WorkerPolicy(min=2, max=64, initial=10),
+    replicas=ReplicaPolicy(mode=Mode.OFF, min=1, max=2, manual=2),
+)
 ROOMY = replace(TARGET, memory_limit_bytes=2048 * MEBIBYTE)
 
 
@@ -111,3 +115,8 @@ def test_nothing_is_learned_where_workers_are_not_ours() -> None:
     for mode in (Mode.OFF, Mode.RECOMMEND):
         theirs = replace(TEN, workers=replace(TEN.workers, mode=mode))
         assert len(climbed(learned(Loop(theirs, ROOMY)), 360)) == 1
+
+
+def test_it_stands_still_where_no_pod_can_be_saved() -> None:
+    least = replace(TEN, replicas=ReplicaPolicy(mode=Mode.OFF, min=2, max=4, manual=2))
+    assert len(climbed(learned(Loop(least, ROOMY)))) == 1

@@ -34,7 +34,10 @@ def remember_level(s: Situation, memory: Memory) -> Memory:
     wanted = int(safe_workers(lasting, cache_bytes_in_force(s)) / RESERVE)
     if wanted < level:
         return replace(memory, learned=replace(learned, busy_level=max(wanted, min(start, level)), busy_level_at=s.now))
-    if wanted == level or not _is_calm(s) or s.now - max(learned.busy_level_at, s.memory.relieved_at) < STEP_SECONDS:
+    # Where no pod can be saved, a higher level gains nothing and costs a write at each step.
+    if wanted == level or s.current.replicas <= s.policy.replicas.min or not _is_calm(s):
+        return memory
+    if s.now - max(learned.busy_level_at, s.memory.relieved_at) < STEP_SECONDS:
         return memory
     step = max(1, int(STEP_SHARE * level))
     return replace(memory, learned=replace(learned, busy_level=min(wanted, level + step), busy_level_at=s.now))
