@@ -129,6 +129,16 @@ class TestAfterAnOutage:
             assert decision.settings.replicas == before
         assert loop.ticks(2, **backlog, **CALLS, upstream_5xx_rate=28.0).settings.replicas == 2 * before
 
+    def test_replicas_follow_work_when_breakers_have_closed_and_calls_succeed(self) -> None:
+        """The burst of failures that opened them has left the minute already: the rest of it falls slowly."""
+        loop, before = self.down()
+        backlog = BACKLOG | {"in_flight": 20.0 * before, "error_ratio": 0.3}
+        for calls in (40.0, 40.5):
+            decision = loop.tick(**backlog, upstream_call_rate=calls, upstream_5xx_rate=36.0)
+            assert decision.settings.replicas == before
+        decision = loop.ticks(2, **backlog, upstream_call_rate=44.0, upstream_5xx_rate=36.0)
+        assert decision.settings.replicas == 2 * before
+
     def test_breakers_that_closed_while_calls_go_on_failing_tell_nothing(self) -> None:
         loop, before = self.down()
         backlog = BACKLOG | {"in_flight": 20.0 * before}

@@ -12,7 +12,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
-from agentscaler.core.upstream import RATE_WINDOW_SECONDS, failure_rate, upstream_shares
+from agentscaler.core.upstream import RATE_WINDOW_SECONDS, failure_rate, success_rate, upstream_shares
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -28,7 +28,9 @@ CALM_SECONDS = 120.0
 MOST = 0.5
 """Share of the calls. A breaker that refuses while most would succeed costs more than it saves."""
 FALLING = 0.9
-"""Of the failures when breakers closed: a rate that has not fallen to this share tells that calls still fail."""
+"""Of the failures when breakers closed: a rate that has not fallen to this share may tell that calls still fail."""
+RISING, LEAST_RISE = 1.2, 0.1
+"""Over the calls per second that succeeded when breakers closed: with so many more, calls do succeed."""
 BACK_SECONDS = 10.0
 """For so long closed breakers have to stay closed until they are believed."""
 WAIT_SHARE_OF_OUTAGE = 0.25
@@ -128,12 +130,14 @@ def most_calls_succeed(s: Situation) -> bool:
 
 
 def provider_is_back(s: Situation) -> bool:
-    """Whether breakers have closed again: they hear of it sooner than the rates of a minute."""
+    """Whether breakers have closed again and calls succeed: that is heard of sooner than the rates of a minute tell."""
     closed, rate = s.memory.breakers_closed, failure_rate(s.observation)
     if closed is None or rate is None or s.now - s.memory.failed_afresh_at < BACK_SECONDS:
         return False
+    falls = rate <= FALLING * closed.value
+    succeeds = rate <= closed.value and success_rate(s.observation) >= RISING * s.memory.successes_at_close + LEAST_RISE
     # After a full minute its rates tell; before, failures that go on do not leave it.
-    return BACK_SECONDS <= s.now - closed.at <= RATE_WINDOW_SECONDS and rate <= FALLING * closed.value
+    return BACK_SECONDS <= s.now - closed.at <= RATE_WINDOW_SECONDS and (falls or succeeds)
 
 
 def _tight(threshold: Range, breaker: Breaker) -> int:
@@ -198,4 +202,5 @@ def _with_breakers(memory: Memory, s: Situation) -> Memory:
         return replace(memory, breaker_tripped=memory.breaker_tripped or state >= OPEN, breakers_closed=None)
     if not memory.breaker_tripped or memory.breakers_closed is not None:
         return memory
-    return replace(memory, breakers_closed=Sample(s.now, failure_rate(s.observation) or 0.0))
+    closed = Sample(s.now, failure_rate(s.observation) or 0.0)
+    return replace(memory, breakers_closed=closed, successes_at_close=success_rate(s.observation))

@@ -173,6 +173,8 @@ class Memory:
     breakers_closed: Sample | None = None
     """When all breakers had closed again in this outage, and the failures per second then; None while one is not, or
     none was open."""
+    successes_at_close: float = 0.0
+    """Calls per second that succeeded, at that time."""
     upstream_calm_since: float | None = None
     """Since when it has been well after a failure; None when nothing is to be taken back."""
     cache_changed_at: float = 0.0

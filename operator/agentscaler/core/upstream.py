@@ -23,6 +23,12 @@ def failure_rate(observation: Observation) -> float | None:
     return sum(rates) if rates else None
 
 
+def success_rate(observation: Observation) -> float:
+    """Upstream calls per second that succeeded in the last minute; 0 when not known."""
+    calls = observation.value(SignalName.UPSTREAM_CALL_RATE) or 0.0
+    return max(calls - (failure_rate(observation) or 0.0), 0.0)
+
+
 def fails_afresh(observation: Observation, before: float, elapsed_seconds: float) -> bool:
     """Whether a good part of the calls since the last tick failed, though the last minute as a whole looks well.
 
