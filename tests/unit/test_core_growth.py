@@ -32,9 +32,10 @@ def feed(loop: Loop, ticks: int, per_run_mebibytes: float) -> Decision:
     return decision
 
 
-def taught() -> Loop:
-    """Pods whose law is known, with the work that they are sized for."""
-    loop = Loop(EIGHT, replace(TARGET, replicas=4, ready_replicas=4))
+def taught(pods: int = 10) -> Loop:
+    """At most so many pods, whose law is known, with the work that they are sized for."""
+    few = replace(EIGHT, replicas=ReplicaPolicy(min=1, max=pods))
+    loop = Loop(few, replace(TARGET, replicas=min(pods, 4), ready_replicas=min(pods, 4)))
     feed(loop, 40, 20.0)
     loop.memory = replace(loop.memory, learned=replace(LEARNED, service_seconds=0.5))
     return loop
@@ -59,6 +60,15 @@ def test_replicas_are_ordered_while_memory_still_stands_below_its_objective() ->
     assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
     assert decision.settings.replicas > size
     assert workers(decision) <= 6
+
+
+def test_pods_that_do_the_work_of_cut_workers_are_ordered_in_the_same_decision() -> None:
+    loop, before = taught(pods=3), 3
+    loop.policy = replace(EIGHT, replicas=ReplicaPolicy(min=1, max=30))
+    decision = feed(loop, 1, 700.0 * before / 20.0)  # 850 of 819 MiB, from one tick to the next
+    assert decision.diagnosis is Diagnosis.MEMORY_BOUND
+    assert workers(decision) < 20.0 / before
+    assert decision.settings.replicas * workers(decision) >= 20
 
 
 def test_the_surplus_is_forgotten_when_runs_are_as_they_were() -> None:

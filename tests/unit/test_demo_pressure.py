@@ -30,19 +30,19 @@ def test_runs_grow_step_by_step_while_memory_holds() -> None:
     load = RecordingLoad()
     pressure = Pressure(cast("Load", load), 100.0)
     pressure.begin(0.0)
-    for second in range(1, 9):
+    for second in range(1, 11):
         pressure.step(float(second), pods(50, 60))
     assert load.factors == [FIRST_FACTOR, FIRST_FACTOR + STEP, FIRST_FACTOR + 2 * STEP]
-    assert STEP_SECONDS == 4.0
+    assert STEP_SECONDS == 5.0
 
 
 def test_they_stop_growing_when_a_pod_stands_above_its_objective() -> None:
     load = RecordingLoad()
     pressure = Pressure(cast("Load", load), 100.0)
     pressure.begin(0.0)
-    assert pressure.step(4.0, pods(50, 120, 50, 50)) == ""  # one large run
-    assert "above its memory objective" in pressure.step(8.0, pods(120, 130, 50, 120, 130))
-    for second in range(9, 60):
+    assert pressure.step(STEP_SECONDS, pods(50, 120, 50, 50)) == ""  # one large run
+    assert "above its memory objective" in pressure.step(2 * STEP_SECONDS, pods(120, 130, 50, 120, 130))
+    for second in range(11, 60):
         assert pressure.step(float(second), pods(50, 60)) == ""
     assert load.factors == [FIRST_FACTOR, FIRST_FACTOR + STEP]
 

@@ -47,7 +47,7 @@ from agentscaler.core.limits import keep_bounds, limit_rate, obey_modes
 from agentscaler.core.memory import Change, Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import CachePolicy, Mode, Policy, Range
-from agentscaler.core.relief import relieve_memory, remember_relief
+from agentscaler.core.relief import relieve_memory, remember_relief, replace_cut_workers
 from agentscaler.core.report import conditions, main_reason, summary
 from agentscaler.core.schedules import heed_schedules, keep_schedule, rest
 from agentscaler.core.settings import Breaker, Cache, Knob
@@ -60,6 +60,7 @@ Rule = Callable[[Situation, Draft], Draft]
 RULES: tuple[Rule, ...] = (
     follow_demand,
     follow_external,
+    replace_cut_workers,
     hold_peaks,
     spare_running,
     rest,

@@ -16,6 +16,7 @@ from agentscaler.core.capacity import (
     busy_level,
     cache_bounds,
     cache_bytes_in_force,
+    needed_for_forecast,
     workers_for_demand,
 )
 from agentscaler.core.memory import Memory, Sample
@@ -83,6 +84,19 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
         f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows, "
         f"and the cache cannot give enough",
     )
+
+
+def replace_cut_workers(s: Situation, d: Draft) -> Draft:
+    """What relief is about to take from each pod, others have to do: they are ordered in the same decision."""
+    before = d.settings.workers
+    if s.demand is None or before is None or not memory_short(s):
+        return d
+    after = relieve_memory(s, d).settings.workers
+    if after is None or after >= min(before, base_workers(s)):
+        return d
+    replicas = max(d.settings.replicas, needed_for_forecast(s, s.demand, after))
+    why = f"memory leaves {after} workers to each pod: {replicas} replicas do the work"
+    return d.replicas("replace-cut-workers", replicas, Reason.MEMORY_PRESSURE, why)
 
 
 def unexplained_bytes(s: Situation) -> Sample | None:
