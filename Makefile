@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cksum requirements.lock pyproject.toml clients/python/pyproject.toml | cksum | cut -d' ' -f1)
 N ?= 1000
 JSON ?=
+EFFORT ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test e2e check format generate lock image bench-scale bench-control clean
+.PHONY: help setup tools demo test search e2e check format generate lock image bench-scale bench-control clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 
 test: tools ## All tests but kind's
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+search: setup ## Search the decision core's properties for new faults (EFFORT=20 draws as many more examples)
+	EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile=search tests/property tests/unit/test_core_state.py tests/unit/test_core_external.py tests/unit/test_core_schedules.py
 
 e2e: tools ## Scenarios on kind: real containers, a kubelet, the image and the chart (root and docker.io, or a Docker of yours)
 	$(BIN)/python -m pytest --capture=sys --verbose --durations=30 e2e/scenarios

@@ -139,9 +139,8 @@ class Stage:
                 return found
             assert time.monotonic() < deadline, f"never saw {what}; status is {json.dumps(self.status(), indent=1)}"
             await self.tick()
-            await asyncio.sleep(
-                0.15
-            )  # Kubernetes' own controllers live by the clock: not too many ticks for each second
+            # Kubernetes' own controllers live by the clock: not too many ticks for each second.
+            await asyncio.sleep(0.15)
 
     def apply(self, name: str = "one", **spec: Any) -> None:
         self.cluster.apply(

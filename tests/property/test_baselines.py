@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from math import ceil
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentscaler.core.hpa import Usage, average_value_replicas, hpa_replicas, per_pod_replicas
 from agentscaler.core.policy import ScalingRules
 from agentscaler.simulate.hpa import Controller, limited
 from agentscaler.simulate.kpa import Decider
+from tests.effort import examples
 from tests.property.strategies import RULES
 
 REPLICAS = st.integers(1, 200)
@@ -100,7 +101,7 @@ def test_more_running_work_never_asks_for_fewer_pods(pods: int, one: float, othe
 LOADS = st.lists(st.tuples(st.integers(0, 100), st.floats(0, 2000), st.floats(0, 2000)), min_size=1, max_size=60)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(LOADS, st.floats(0.1, 20))
 def test_the_kpa_shrinks_nothing_while_it_panics_and_keeps_to_its_rates(
     loads: list[tuple[int, float, float]], target: float
@@ -119,7 +120,7 @@ def test_the_kpa_shrinks_nothing_while_it_panics_and_keeps_to_its_rates(
             assert after >= before
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(LOADS)
 def test_the_kpas_delay_never_wants_less_than_it_wanted_within_it(loads: list[tuple[int, float, float]]) -> None:
     plain, delayed = Decider(1.0), Decider(1.0, delay_seconds=30.0)

@@ -6,7 +6,7 @@ import json
 from copy import deepcopy
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -23,6 +23,7 @@ from agentscaler.core.recall import recall
 from agentscaler.core.schedules import heed_schedules
 from agentscaler.core.target import Target
 from agentscaler.kube.codec import decode, encode
+from tests.effort import examples
 from tests.flow import Flow
 from tests.property.strategies import policies, stories
 from tests.worlds import MEBIBYTE, POLICY, START, observe
@@ -31,7 +32,7 @@ DECISION = TypeAdapter(Decision)
 
 
 @given(stories())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_no_knob_leaves_the_users_bounds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -65,7 +66,7 @@ def test_no_knob_leaves_the_users_bounds(
 
 
 @given(stories(auto=True), st.sampled_from([h for h in Health if h not in {Health.FRESH, Health.IDLE}]))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_unknown_demand_never_lowers_capacity(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], health: Health
 ) -> None:
@@ -91,7 +92,7 @@ WORK = st.tuples(st.floats(0, 500), st.floats(0, 200))
 
 
 @given(policies(auto=True), WORK, WORK, st.integers(1, 60))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_capacity_is_monotone_in_demand(
     policy: Policy, some: tuple[float, float], more: tuple[float, float], replicas: int
 ) -> None:
@@ -125,7 +126,7 @@ def law(base_bytes: float, per_run_bytes: float) -> Learned:
     st.floats(MEBIBYTE, 200 * MEBIBYTE),
     st.tuples(st.integers(0, 60), st.integers(0, 200)),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_base_and_workers_and_cache_fit_the_objective(
     policy: Policy, base: float, per_run: float, work: tuple[int, int]
 ) -> None:
@@ -158,7 +159,7 @@ def test_base_and_workers_and_cache_fit_the_objective(
 
 
 @given(stories(auto=True))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -175,7 +176,7 @@ def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
 
 
 @given(stories())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_decision_survives_being_written_down_and_is_the_same_again(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -188,7 +189,7 @@ def test_a_decision_survives_being_written_down_and_is_the_same_again(
 
 
 @given(stories())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_full_pause_moves_nothing_inside_the_bounds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -206,7 +207,7 @@ LOADS = st.tuples(st.floats(0.5, 8), st.floats(0, 0.01), st.floats(0.5, 8), st.i
 
 
 @given(LOADS, st.integers(120, 1500), st.booleans())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_restart_under_a_rising_load_orders_no_fewer(
     load: tuple[float, float, float, int], seconds: int, status_lost: bool
 ) -> None:
@@ -227,7 +228,7 @@ def test_a_restart_under_a_rising_load_orders_no_fewer(
 
 
 @given(stories())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_what_is_remembered_stays_small(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -250,7 +251,7 @@ def test_what_is_remembered_stays_small(
 
 
 @given(stories())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_deciding_changes_none_of_its_inputs(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -16,6 +16,7 @@ from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
 from agentscaler.core.target import Target
 from agentscaler.kube.records import DecisionRecord, Records, from_json, to_json
+from tests.effort import examples
 from tests.property.strategies import stories
 
 DECISION = TypeAdapter(Decision)
@@ -39,7 +40,7 @@ def record_of(story: tuple[Decision, Policy, Target, Observation, Memory, float]
 
 
 @given(stories(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_recorded_decision_is_made_again_bit_for_bit(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], indented: bool
 ) -> None:
@@ -54,7 +55,7 @@ def test_a_recorded_decision_is_made_again_bit_for_bit(
 
 
 @given(stories())
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_what_the_operator_keeps_replays_in_the_order_it_was_decided(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:

@@ -111,3 +111,9 @@ def test_the_histogram_of_durations_tells_how_many_outlive_their_pod() -> None:
         return cut_runs(assess(WIDE, loop.target, seen, loop.memory, loop.now + 5))
 
     assert cut(alike) < 0.05 < cut(()) < cut(tail)
+
+
+def test_next_to_no_work_keeps_no_pod() -> None:
+    loop = settled(1200.0)
+    loop.memory = replace(loop.memory, cut_tokens=1.0)
+    assert loop.ticks(60, **work(1e-310, 1200.0)).settings.replicas == WIDE.replicas.min

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentscaler.api.conditions import Reason
@@ -16,6 +16,7 @@ from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.core.policy import Policy, Schedule
 from agentscaler.core.target import Target
+from tests.effort import examples
 from tests.property.strategies import stories
 from tests.worlds import BUSY, POLICY, START, TARGET, Loop, blind, observe, without_hold
 
@@ -93,7 +94,7 @@ def test_it_wakes_a_resting_service_and_keeps_one_from_resting() -> None:
 
 
 @given(stories(auto=True), st.floats(0.001, 1000), st.floats(0, 1e9))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_it_only_ever_adds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], per_replica: float, backlog: float
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agentscaler.api.conditions import ConditionType, Reason
@@ -16,6 +16,7 @@ from agentscaler.core.decide import decide
 from agentscaler.core.memory import Memory
 from agentscaler.core.policy import Policy, ReplicaPolicy, Schedule
 from agentscaler.core.schedules import is_active, window
+from tests.effort import examples
 from tests.worlds import BUSY, NO_HOLD, POLICY, START, TARGET, Loop, blind, condition, observe
 
 # START is a Monday, 13:46:40 UTC.
@@ -93,7 +94,7 @@ TIMES = st.integers(0, 24 * 60 - 1)
     st.sets(st.integers(0, 6), min_size=1),
     st.floats(at("2020-01-01"), at("2030-01-01")),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_it_holds_when_the_clock_on_the_wall_says_so(
     zone: str, start: int, end: int, days: set[int], now: float
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.decide import decide
@@ -14,6 +14,7 @@ from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Mode, Policy, Schedule
 from agentscaler.core.schedules import heed_schedules
 from agentscaler.core.target import Target
+from tests.effort import examples
 from tests.property.strategies import stories
 from tests.worlds import BUSY, POLICY, Loop, without_hold
 
@@ -47,7 +48,7 @@ def test_a_person_takes_pods_away_by_a_size_a_bound_or_a_schedule() -> None:
 
 
 @given(stories(auto=True))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_whatever_the_signals_say_it_never_shrinks_by_itself(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:

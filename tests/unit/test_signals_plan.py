@@ -48,14 +48,14 @@ requests_ = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(requests_)
 def test_no_mixture_of_objects_exceeds_the_budget(requests: list[SignalRequest]) -> None:
     made = plan(SERVER, GENERIC, requests)
     assert len(made.quick) + min(made.slow_slots, len(made.slow)) <= MOST_QUERIES
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(requests_, st.randoms(use_true_random=False))
 def test_the_order_of_objects_changes_nothing(requests: list[SignalRequest], rng: random.Random) -> None:
     shuffled = requests[:]

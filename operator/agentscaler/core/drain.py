@@ -39,7 +39,8 @@ def spare_running(s: Situation, d: Draft) -> Draft:
     each = cut_runs(s)
     if wanted >= current or each <= 0:
         return d
-    most = _empty_pods(s) + int(s.memory.cut_tokens / each)
+    # The quotient of a nearly empty service may be infinite.
+    most = _empty_pods(s) + int(min(s.memory.cut_tokens / each, current))
     why = (
         f"about {each:.1f} runs would be cut with each pod: {s.target.grace_seconds:.0f} s of grace are short for them"
     )

@@ -128,7 +128,7 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
         base, slope = line
         excess = max(excess, worst - cache - base - slope * fullest)
     run_bytes = line[1] if line is not None else 0.0
-    present = _present(learned, sums, x, y, pods=pods, elapsed_seconds=elapsed_seconds)
+    present = _present(learned, line, x, y, pods=pods, elapsed_seconds=elapsed_seconds) if line is not None else 0.0
     return replace(
         learned,
         memory=sums,
@@ -139,14 +139,20 @@ def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: f
 
 
 def _present(
-    learned: Learned, sums: Moments, runs: float, held_bytes: float, *, pods: float, elapsed_seconds: float
+    learned: Learned,
+    line: tuple[float, float],
+    runs: float,
+    held_bytes: float,
+    *,
+    pods: float,
+    elapsed_seconds: float,
 ) -> float:
-    """What a run holds now. `runs` and `held_bytes` are of the mean pod, `sums` those of the law with this tick.
+    """What a run holds now. `runs` and `held_bytes` are of the mean pod, `line` is the law with this tick.
 
     The law as it was tells whether the runs have changed, the law as it is how much they hold.
     """
-    before, line = _line(learned.memory, learned.run_bytes), _line(sums, learned.run_bytes)
-    if before is None or line is None:
+    before = _line(learned.memory, learned.run_bytes)
+    if before is None:
         return 0.0
     base, slope = before
     m, above = learned.memory, held_bytes - base - slope * runs

@@ -19,6 +19,7 @@ from agentscaler.core.capacity import (
     needed_for_forecast,
     workers_for_demand,
 )
+from agentscaler.core.decision import Diagnosis
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
@@ -46,7 +47,7 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
     budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
     if budget is None or worst is None:
         return d
-    if not memory_short(s):
+    if s.diagnosis is not Diagnosis.MEMORY_BOUND:
         return _keep_invariant(s, d, budget)
     worst += _rise_bytes(s)
     if s.now - s.memory.relieved_at < SETTLE_SECONDS:
@@ -89,7 +90,7 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
 def replace_cut_workers(s: Situation, d: Draft) -> Draft:
     """What relief is about to take from each pod, others have to do: they are ordered in the same decision."""
     before = d.settings.workers
-    if s.demand is None or before is None or not memory_short(s):
+    if s.demand is None or before is None or s.diagnosis is not Diagnosis.MEMORY_BOUND:
         return d
     after = relieve_memory(s, d).settings.workers
     if after is None or after >= min(before, base_workers(s)):
