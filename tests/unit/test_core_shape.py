@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from agentscaler.core.capacity import RESERVE
 from agentscaler.core.limits import obey_modes
 from agentscaler.core.memory import Change, Sample
 from agentscaler.core.policy import (
@@ -163,3 +165,15 @@ def test_a_surge_opens_no_more_workers_than_memory_is_safe_for() -> None:
     decision = loop.tick(**(BUSY | {"queue_depth": 300.0}))
     assert workers(decision) <= 7
     assert cache_bytes(decision) > 0
+
+
+SLOW_RUNS: dict[str, Any] = {"service_time": 5.0, "request_rate_60": 0.4, "request_rate_300": 0.4}
+"""Two runs of 5 s each on two pods."""
+
+
+@pytest.mark.parametrize(("runs", "replicas"), [(4 * 2 * RESERVE, 2), (100.0, 7)])
+def test_a_jump_far_beyond_the_reserve_orders_replicas_before_the_rates_tell_it(runs: float, replicas: int) -> None:
+    loop = Loop(POLICY, TARGET)
+    loop.ticks(20, **SLOW_RUNS)
+    loop.target = TARGET
+    assert loop.tick(**SLOW_RUNS | {"in_flight": runs}).settings.replicas == replicas
