@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from agentscaler.api.conditions import Reason
+from agentscaler.core import values
+from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import Behavior, Mode, Range, ReplicaPolicy, ScalingRules, WorkerPolicy
 from agentscaler.core.shape import within_tolerance
@@ -273,3 +275,10 @@ def test_a_part_that_is_missing_for_a_moment_does_not_restart_the_window() -> No
     loop.ticks(80, **BUSY)
     since = loop.memory.known_since
     assert loop.tick(**(BUSY | {"pods_reporting": 1.0})).memory.known_since == since
+
+
+def test_a_changed_copy_refuses_a_field_that_does_not_exist_and_leaves_the_original() -> None:
+    memory = Memory()
+    assert values.replace(memory, decided_at=1.0) == replace(memory, decided_at=1.0) != memory
+    with pytest.raises(TypeError, match="no field of Memory: \\['nothing'\\]"):
+        values.replace(memory, **{"nothing": 1})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.core.breaker import remember_upstream
 from agentscaler.core.capacity import reachable_workers
 from agentscaler.core.decision import Diagnosis
@@ -20,6 +18,7 @@ from agentscaler.core.settings import Settings
 from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
+from agentscaler.core.values import replace
 
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
@@ -30,27 +29,30 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
     elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
     learned = learn(memory.learned, target, observation, elapsed)
     learned = replace(learned, lateness=judge(learned.lateness, policy.objectives, observation, elapsed))
-    memory = replace(memory, learned=learned)
     reported = observation.value(SignalName.WORKER_LIMIT)
     current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)
     in_force = current.workers if current.workers is not None else (int(reported) if reported else None)
     # Settings that have not arrived yet do no work.
     working = min(in_force, int(reported)) if in_force and reported else in_force
     slots = max(working or 1, 1) * serving_pods(target, observation)
-    lead = lead_seconds(policy, observation, memory.learned, now)
+    lead = lead_seconds(policy, observation, learned, now)
     foresight = replace(memory.foresight, since=memory.rates_since)
-    memory = replace(memory, foresight=foresee(foresight, observation, now, lead_seconds=lead))
+    short = bool(reported and current.workers and int(reported) < current.workers)
+    memory = replace(
+        memory,
+        learned=learned,
+        foresight=foresee(foresight, observation, now, lead_seconds=lead),
+        undelivered_since=_since(memory.undelivered_since, now) if short else None,
+    )
     wanted = demand(
         policy,
         observation,
-        memory.learned,
+        learned,
         now,
         slots=slots,
         foresight=memory.foresight,
         reserve=_reserve(policy, memory, working),
     )
-    short = bool(reported and current.workers and int(reported) < current.workers)
-    memory = replace(memory, undelivered_since=_since(memory.undelivered_since, now) if short else None)
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
     memory = _with_times(memory, knowledge, now)
     if memory.base_workers is None and current.workers is None and reported:
@@ -139,11 +141,10 @@ def _since(before: float | None, now: float) -> float:
 def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
     """Take note of `spec.replicas`. An adopted target has a size of its own: only a change of the field counts."""
     changed = memory.manual_replicas is not None and policy.replicas.manual != memory.manual_replicas
-    return replace(
-        memory,
-        manual_replicas=policy.replicas.manual,
-        manual_heeded=memory.manual_heeded or changed or not target.adopted,
-    )
+    heeded = memory.manual_heeded or changed or not target.adopted
+    if (memory.manual_replicas, memory.manual_heeded) == (policy.replicas.manual, heeded):
+        return memory
+    return replace(memory, manual_replicas=policy.replicas.manual, manual_heeded=heeded)
 
 
 def _knowledge(target: Target, observation: Observation, *, certain: bool | None) -> Knowledge:

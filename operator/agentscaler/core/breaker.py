@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
@@ -13,6 +12,7 @@ from agentscaler.core.policy import BreakerPolicy, Mode, Range
 from agentscaler.core.settings import Breaker, Knob
 from agentscaler.core.situation import Draft, Situation, describe_breaker
 from agentscaler.core.upstream import RATE_WINDOW_SECONDS, failure_rate, success_rate, upstream_shares
+from agentscaler.core.values import replace
 
 DEFAULT_THRESHOLD_PERCENT = 50
 DEFAULT_WAIT_SECONDS = 30
@@ -193,6 +193,8 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
 def _with_breakers(memory: Memory, s: Situation) -> Memory:
     """Note whether breakers have tripped in this outage, and since when they are closed again."""
     state = s.value(SignalName.BREAKER_STATE)
+    if not memory.breaker_tripped and memory.breakers_closed is None and memory.upstream_bad_since is None:
+        return memory
     if memory.upstream_bad_since is None:
         return replace(memory, breaker_tripped=False, breakers_closed=None)
     if state is None:

@@ -6,12 +6,12 @@ of a quiet minute is no reason to keep pods, and neither is an outage that is ov
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import exp
 
 from agentscaler.core.memory import Ended, Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.situation import Situation
+from agentscaler.core.values import replace
 
 LONG_SECONDS = 3600.0
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.api.conditions import Reason
 from agentscaler.core.capacity import base_workers, busy_level, cache_bounds
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob, Settings
 from agentscaler.core.situation import Draft, Situation, describe_cache
+from agentscaler.core.values import replace
 
 SETTLE_SECONDS = 120.0
 """Hit ratios look back five minutes, and a changed cache needs some of them to fill."""

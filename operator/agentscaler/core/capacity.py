@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from agentscaler.api.conditions import Reason
@@ -12,6 +11,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode, Range
 from agentscaler.core.settings import Knob
 from agentscaler.core.situation import Draft, Situation, describe_cache
+from agentscaler.core.values import replace
 
 LEAST_CACHE_CUT = 0.05
 """A cut of less is not worth a write."""

@@ -10,7 +10,7 @@ Invariants, whatever the signals say:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TypeVar
 
 from agentscaler.api.conditions import Reason
@@ -54,6 +54,7 @@ from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.state import keep_state
 from agentscaler.core.target import Target
+from agentscaler.core.values import replace
 
 Rule = Callable[[Situation, Draft], Draft]
 

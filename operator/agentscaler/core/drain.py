@@ -6,7 +6,6 @@ residual life of renewal theory. Where it is not next to nothing, pods are given
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil, sqrt
 
 from agentscaler.api.conditions import Reason
@@ -14,6 +13,7 @@ from agentscaler.core.learn import work_within
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.situation import Draft, Situation
+from agentscaler.core.values import replace
 
 CUT_SHARE = 0.003
 """Runs that scale-in may cut, of all: a third of what a promise of 99 % leaves."""

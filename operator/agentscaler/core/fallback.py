@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.api.conditions import Reason
 from agentscaler.core.memory import Memory
 from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.values import replace
 
 
 def fall_back(s: Situation, d: Draft) -> Draft:
@@ -31,4 +30,5 @@ def blind_observations(s: Situation) -> int:
 
 def remember_blindness(s: Situation, memory: Memory) -> Memory:
     """Count this observation."""
-    return replace(memory, blind_observations=blind_observations(s))
+    blind = blind_observations(s)
+    return memory if blind == memory.blind_observations else replace(memory, blind_observations=blind)

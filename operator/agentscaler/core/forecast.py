@@ -8,11 +8,11 @@ backlog does not hide it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import replace
 from math import exp
 
 from agentscaler.core.memory import Forecast, Foresight, Sample
 from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.values import replace
 
 WINDOWS = (
     (60.0, SignalName.REQUEST_RATE_60),

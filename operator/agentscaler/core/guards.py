@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.api.conditions import Reason
 from agentscaler.core.breaker import most_calls_succeed, provider_is_back
 from agentscaler.core.budget import budget_burns
@@ -15,6 +13,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Cache, Knob, with_knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.values import replace
 
 OUTAGE_GROWTH = 2
 """Replicas in an outage that leaves most calls well, over those before it."""
@@ -114,7 +113,9 @@ def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
     # A counter with a label is not there before its first event: unknown is no throttle, and the cap may return.
     throttled = rate is not None and upstream_throttled(s.observation)
     since = (s.now if memory.throttled_since is None else memory.throttled_since) if throttled else None
-    memory = replace(memory, throttle_rate=memory.throttle_rate if rate is None else rate, throttled_since=since)
+    rate = memory.throttle_rate if rate is None else rate
+    if (memory.throttle_rate, memory.throttled_since) != (rate, since):
+        memory = replace(memory, throttle_rate=rate, throttled_since=since)
     step = next((step for step in reversed(d.steps) if step.rule == "withdraw-throttled"), None)
     if step is not None and step.knob is Knob.WORKERS and _throttled_now(s):
         if s.now - s.memory.throttled_at >= THROTTLE_SECONDS:

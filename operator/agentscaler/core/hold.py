@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.api.conditions import Reason
 from agentscaler.core.capacity import base_workers, needed_for_forecast, recent
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.policy import ScalingRules
 from agentscaler.core.shape import HPA_TOLERANCE, stabilized, within_tolerance
 from agentscaler.core.situation import Draft, Situation
+from agentscaler.core.values import replace
 
 LEAST_HOLD_SECONDS = 120.0
 LONGEST_HOLD_SECONDS = 900.0

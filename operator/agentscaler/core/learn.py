@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, sqrt
 
 from agentscaler.core.memory import Learned, Moments
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.target import Target
+from agentscaler.core.values import replace
 
 HALF_LIFE_SECONDS = 3600.0
 """Of the decayed sums: an hour holds a few load levels, and a new image is learned within a few hours."""
@@ -27,7 +28,7 @@ LEAST_RUN_BYTES = 1024.0
 """A slope below this is noise: no run lives in less."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MemoryLaw:
     """Memory of one pod without its cache: `base + runs * per_run + excess`, all bytes. `excess` is the tail seen."""
 

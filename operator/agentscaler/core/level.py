@@ -6,14 +6,13 @@ the level climbs towards W over the reserve: a step at a time, while nothing is 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.core.capacity import RESERVE, busy_level, cache_bytes_in_force, safe_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.situation import Knowledge, Situation
+from agentscaler.core.values import replace
 
 STEP_SECONDS = 180.0
 """Between two steps upwards: a step shows in memory and waits within that time."""
@@ -30,7 +29,7 @@ def remember_level(s: Situation, memory: Memory) -> Memory:
     if start is None:
         return memory
     # A surplus fades within minutes, a level comes back within an hour: replicas heed the surplus by themselves.
-    lasting = replace(s, law=replace(s.law, surplus_bytes=0.0))
+    lasting = replace(s, law=replace(s.law, surplus_bytes=0.0)) if s.law.surplus_bytes else s
     wanted = int(safe_workers(lasting, cache_bytes_in_force(s)) / RESERVE)
     if wanted < level:
         return replace(memory, learned=replace(learned, busy_level=max(wanted, min(start, level)), busy_level_at=s.now))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.api.conditions import Reason
 from agentscaler.core.policy import BreakerPolicy, CachePolicy, Mode, Policy, Range
 from agentscaler.core.settings import Breaker, Cache, Knob, Settings, with_knob
 from agentscaler.core.shape import limited
 from agentscaler.core.situation import Draft, Situation
+from agentscaler.core.values import replace
 
 
 def limit_rate(s: Situation, d: Draft) -> Draft:

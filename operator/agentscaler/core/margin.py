@@ -6,11 +6,10 @@ takes depends on how bursty the load is, which only the lateness itself tells.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.core.memory import Lateness, Learned
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Objectives
+from agentscaler.core.values import replace
 
 HALF_LIFE_SECONDS = 6 * 3600.0
 PRIOR_SECONDS = 3600.0

@@ -36,7 +36,7 @@ class Moments:
     yy: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lateness:
     """Runs that began, and those of them that began too late, in decayed sums of some hours."""
 
@@ -45,7 +45,7 @@ class Lateness:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Learned:
     """What holds for the service and not for the moment. Stands in status and survives a restart."""
 
@@ -82,7 +82,7 @@ class Forecast:
     rates: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Foresight:
     """What the forecast of arrivals goes by. Of minutes: a restart rebuilds it from Prometheus."""
 
@@ -106,7 +106,7 @@ class Ended:
     failed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Memory:
     """Carried from one decision to the next."""
 

@@ -104,7 +104,7 @@ class Fallback:
     replicas: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReplicaPolicy:
     """Replicas. `manual` is `spec.replicas`: the law when the mode is not Auto, a restart size when it changes."""
 
@@ -119,7 +119,7 @@ class ReplicaPolicy:
     """External demand that one replica is there for. None: there is no external demand."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorkerPolicy:
     """Concurrent runs in one pod."""
 
@@ -138,7 +138,7 @@ class Range:
     initial: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CachePolicy:
     """Cache of one pod: size in bytes and lifetime in seconds. None: that value is never rendered."""
 
@@ -147,7 +147,7 @@ class CachePolicy:
     ttl_seconds: Range | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BreakerPolicy:
     """Circuit breaker. None: that value is never rendered."""
 
@@ -156,7 +156,7 @@ class BreakerPolicy:
     wait_duration_in_open_state_seconds: Range | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """Everything `decide` may use of the resource."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentscaler.core.assess import assess
 from agentscaler.core.capacity import base_workers, needed_replicas, needed_workers, reachable_workers
 from agentscaler.core.memory import Learned, Memory, Moments, Sample
@@ -11,6 +9,7 @@ from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
 from agentscaler.core.settings import Settings
 from agentscaler.core.target import Target
+from agentscaler.core.values import replace
 
 
 def recall(

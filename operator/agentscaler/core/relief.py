@@ -5,7 +5,6 @@ It may always lower cache and workers.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
@@ -25,6 +24,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation, describe_cache
+from agentscaler.core.values import replace
 
 AIM = 0.95
 """Relief aims a little below the objective, so that it does not have to come back for crumbs."""
@@ -231,7 +231,9 @@ def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     if fewer or smaller:
         return replace(memory, worker_cap=d.settings.workers if fewer else memory.worker_cap, relieved_at=s.now)
     budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
-    if memory.worker_cap is None or budget is None:
+    if memory.worker_cap is None:
+        return memory
+    if budget is None:
         return replace(memory, worker_cap=None)
     if worst is None or worst > budget:
         return memory

@@ -8,7 +8,7 @@ counts. So no window flickers when the clock changes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from agentscaler.core.external import external_replicas, is_external_known
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Policy, ReplicaPolicy, Schedule
 from agentscaler.core.situation import Draft, Knowledge, Situation
+from agentscaler.core.values import replace
 
 DAY_MINUTES = 24 * 60
 

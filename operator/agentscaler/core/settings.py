@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+from agentscaler.core.values import replace
 
 
 class Knob(StrEnum):
@@ -15,7 +17,7 @@ class Knob(StrEnum):
     CIRCUIT_BREAKER = "circuitBreaker"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cache:
     """Size and lifetime of the cache of one pod. None leaves a value to the agent."""
 
@@ -23,7 +25,7 @@ class Cache:
     ttl_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Breaker:
     """Circuit breaker settings under resilience4j's names. None leaves a value to the agent."""
 
@@ -34,7 +36,7 @@ class Breaker:
     permitted_calls_in_half_open_state: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """All knobs. `replicas` counts pods of the target; the others hold for each pod."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agentscaler.api.conditions import Reason
@@ -14,6 +14,7 @@ from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Policy
 from agentscaler.core.settings import Knob, Settings
 from agentscaler.core.target import Target
+from agentscaler.core.values import replace
 
 
 class Knowledge(StrEnum):
@@ -28,7 +29,7 @@ class Knowledge(StrEnum):
     """Targets exist and all are down."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Situation:
     """One object at one moment. `memory` has already learned from this tick."""
 
@@ -75,7 +76,7 @@ def serving_pods(target: Target, observation: Observation) -> int:
     return max(ready, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Draft:
     """The proposal as the chain builds it."""
 

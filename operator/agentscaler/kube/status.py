@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from agentscaler.core.decision import Decision, Diagnosis
@@ -62,9 +63,20 @@ def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         outcome: What was done.
         fingerprint: Of the live template after our last apply, to be remembered.
     """
+    status = shown(case, outcome, fingerprint)
+    if _decides(case, outcome) is not None:
+        status["memory"] = {"core": codec.encode(outcome.memory), **status.get("memory", {})}
+    return _within_size(status)
+
+
+def shown(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
+    """What decides whether a status is worth a write, which is a small part of the effort: all but the core's memory.
+
+    It is not cut to size. `build` may leave out more than this, never say more.
+    """
     old, now = case.record.status, rfc3339(case.now)
     live = case.live.deployment
-    decision = None if verdicts.nothing_done(case, outcome) else case.decision
+    decision = _decides(case, outcome)
     found = verdicts.conditions(case, outcome)
     status: dict[str, Any] = {
         "observedGeneration": case.record.generation,
@@ -78,14 +90,14 @@ def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         "lastDecision": old.get("lastDecision"),
         "records": old.get("records"),
         "signals": _signals(case.observation) if decision is not None else old.get("signals"),
-        "memory": codec_with(outcome, fingerprint) if decision is not None else old.get("memory"),
+        "memory": _template(fingerprint) if decision is not None else old.get("memory"),
         "effective": case.effective,
         "lastRestartTime": _restart_time(case, outcome),
     }
     if decision is not None:
         status["diagnosis"] = str(decision.diagnosis)
         status |= _decided(case, decision, old, now)
-    return _within_size({key: value for key, value in status.items() if value not in (None, [], {})})
+    return {key: value for key, value in status.items() if value not in (None, [], {})}
 
 
 def is_worth_a_write(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
@@ -100,14 +112,19 @@ def is_urgent(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return moved or flips[0] != flips[1]
 
 
+@lru_cache(maxsize=4096)
 def rfc3339(seconds: float) -> str:
     """A time as Kubernetes writes it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def codec_with(outcome: Outcome, fingerprint: str) -> dict[str, Any]:
-    """`status.memory`: the core's memory, and the fingerprint of the template that we applied."""
-    return {"core": codec.encode(outcome.memory), **({"template": fingerprint} if fingerprint else {})}
+def _decides(case: Case, outcome: Outcome) -> Decision | None:
+    return None if verdicts.nothing_done(case, outcome) else case.decision
+
+
+def _template(fingerprint: str) -> dict[str, Any]:
+    """Of `status.memory`: the fingerprint of the template that we applied."""
+    return {"template": fingerprint} if fingerprint else {}
 
 
 def _signature(status: Mapping[str, Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from agentscaler.api.quantity import format_size, parse_size
@@ -30,6 +31,7 @@ def text(settings: Settings, generation: int) -> str:
     return json.dumps(_given(content), separators=(",", ":"))
 
 
+@lru_cache(maxsize=4096)
 def settings_of(file: str) -> Settings | None:
     """The settings that a file of ours holds (replicas, which are in no file, as 0); None for any other text."""
     try:
