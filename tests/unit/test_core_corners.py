@@ -280,5 +280,6 @@ def test_a_part_that_is_missing_for_a_moment_does_not_restart_the_window() -> No
 def test_a_changed_copy_refuses_a_field_that_does_not_exist_and_leaves_the_original() -> None:
     memory = Memory()
     assert values.replace(memory, decided_at=1.0) == replace(memory, decided_at=1.0) != memory
+    unknown: dict[str, Any] = {"nothing": 1}
     with pytest.raises(TypeError, match="no field of Memory: \\['nothing'\\]"):
-        values.replace(memory, **{"nothing": 1})
+        values.replace(memory, **unknown)
