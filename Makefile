@@ -29,7 +29,7 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 	$(BIN)/python -m e2e.demo
 
 test: tools ## All tests but kind's
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 search: setup ## Search the decision core's properties for new faults (EFFORT=20 draws as many more examples)
 	EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile=search tests/property tests/unit/test_core_state.py tests/unit/test_core_external.py tests/unit/test_core_schedules.py

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+SLOWER, SLOWEST_POLL_SECONDS = 1.2, 0.25
+"""Each pause is so many times the one before it, up to this."""
 PATIENCE_SECONDS = 90.0
 """Of a test that waits for what takes seconds on an idle machine: only a failure has to wait for so long."""
 START_SECONDS = 60.0
@@ -219,16 +221,17 @@ def wait_until(
         condition: Anything false means "not yet".
         timeout_seconds: How long to try; the condition is asked at least once.
         what: What is awaited, for the error.
-        every_seconds: How long to wait between two questions.
+        every_seconds: How long to wait between the first two questions; what lets wait for long is asked more rarely.
 
     Raises:
         TimeoutError: The time is over.
     """
-    deadline = time.monotonic() + timeout_seconds
+    deadline, pause = time.monotonic() + timeout_seconds, every_seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= deadline:
             raise TimeoutError(f"after {timeout_seconds:g} s still waiting for {what}")
-        time.sleep(every_seconds)
+        time.sleep(pause)
+        pause = max(every_seconds, min(SLOWER * pause, SLOWEST_POLL_SECONDS))

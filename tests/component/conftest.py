@@ -25,6 +25,17 @@ _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
 STAGES_OF_THEIR_OWN = ("test_operator_quiet.py", "test_operator_policies.py")
 """They need nothing of what others began, and wait for minutes: beside them they cost no time."""
+LONGEST_FIRST = (
+    SHARED_STAGE,
+    "test_operator_policies.py",
+    "test_lease.py",
+    "test_chart_install.py",
+    "test_operator_quiet.py",
+    "test_app_trouble.py",
+    "test_app.py",
+    "test_fleet.py",
+)
+"""Groups that take about a minute or more: one of them at the end would leave the other workers without work."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -35,8 +46,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The longest groups first, or one worker is left with them at the end.
-    items.sort(key=lambda item: (_group(item) != SHARED_STAGE, item.path.name not in STAGES_OF_THEIR_OWN))
+    # `make test` tells xdist to keep this order; by itself it begins with the groups that have most tests.
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    """The longest groups first, then the other groups, then what is in no group."""
+    if HERE not in item.path.parents:
+        return len(LONGEST_FIRST) + 1
+    group = _group(item)
+    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 def _group(item: pytest.Item) -> str:

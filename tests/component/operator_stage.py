@@ -135,7 +135,11 @@ class Stage:
         """End everything; nothing of it stays in the cluster."""
         for service in self.services.values():
             self.cluster.request("DELETE", AGENT_DEPLOYMENTS.path(NAMESPACE, service.name))
-        self.cluster.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
+        namespace = f"/api/v1/namespaces/{NAMESPACE}"
+        self.cluster.request("DELETE", namespace)
+        # Its pods need the fleet for their end, and the next stage of this worker needs the name.
+        gone = f"the end of namespace {NAMESPACE}"
+        wait_until(lambda: self.cluster.request("GET", namespace).status_code == 404, PATIENCE_SECONDS, gone)
         self.stack.close()
 
     def service(self, name: str, *, target: str | None = None, **spec: Any) -> Service:
@@ -166,11 +170,12 @@ _running: list[Stage] = []
 
 
 def shared_stage(request: pytest.FixtureRequest, cluster: ControlPlane) -> Iterator[Stage]:
-    """The body of each module's fixture: the one stage, ended with the last module that uses it."""
+    """The body of each module's fixture: the one stage of a group, ended with the last module that uses it."""
     if not _running:
         _running.append(Stage(cluster))
     yield _running[0]
-    users = [item.path for item in request.session.items if item.path.name.startswith("test_operator_")]
+    groups = {item.path: item.get_closest_marker("xdist_group") for item in request.session.items}
+    users = [path for path, group in groups.items() if group == groups[request.path]]
     if request.path == users[-1]:
         _running.pop().close()
 

@@ -32,7 +32,7 @@ DECISION = TypeAdapter(Decision)
 
 
 @given(stories())
-@examples(60)
+@examples(30)
 def test_no_knob_leaves_the_users_bounds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -66,7 +66,7 @@ def test_no_knob_leaves_the_users_bounds(
 
 
 @given(stories(auto=True), st.sampled_from([h for h in Health if h not in {Health.FRESH, Health.IDLE}]))
-@examples(60)
+@examples(30)
 def test_unknown_demand_never_lowers_capacity(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], health: Health
 ) -> None:
@@ -159,7 +159,7 @@ def test_base_and_workers_and_cache_fit_the_objective(
 
 
 @given(stories(auto=True))
-@examples(60)
+@examples(30)
 def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -176,7 +176,7 @@ def test_a_restart_between_any_two_ticks_never_gives_less_capacity(
 
 
 @given(stories())
-@examples(60)
+@examples(30)
 def test_a_decision_survives_being_written_down_and_is_the_same_again(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_decision_survives_being_written_down_and_is_the_same_again(
 
 
 @given(stories())
-@examples(60)
+@examples(30)
 def test_a_full_pause_moves_nothing_inside_the_bounds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -207,7 +207,7 @@ LOADS = st.tuples(st.floats(0.5, 8), st.floats(0, 0.01), st.floats(0.5, 8), st.i
 
 
 @given(LOADS, st.integers(120, 1500), st.booleans())
-@examples(60)
+@examples(30)
 def test_a_restart_under_a_rising_load_orders_no_fewer(
     load: tuple[float, float, float, int], seconds: int, status_lost: bool
 ) -> None:
@@ -228,7 +228,7 @@ def test_a_restart_under_a_rising_load_orders_no_fewer(
 
 
 @given(stories())
-@examples(40)
+@examples(20)
 def test_what_is_remembered_stays_small(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:
@@ -251,7 +251,7 @@ def test_what_is_remembered_stays_small(
 
 
 @given(stories())
-@examples(40)
+@examples(20)
 def test_deciding_changes_none_of_its_inputs(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]],
 ) -> None:

@@ -40,7 +40,7 @@ def record_of(story: tuple[Decision, Policy, Target, Observation, Memory, float]
 
 
 @given(stories(), st.booleans())
-@examples(60)
+@examples(30)
 def test_a_recorded_decision_is_made_again_bit_for_bit(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], indented: bool
 ) -> None:

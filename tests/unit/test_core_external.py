@@ -94,7 +94,7 @@ def test_it_wakes_a_resting_service_and_keeps_one_from_resting() -> None:
 
 
 @given(stories(auto=True), st.floats(0.001, 1000), st.floats(0, 1e9))
-@examples(60)
+@examples(30)
 def test_it_only_ever_adds(
     story: list[tuple[Decision, Policy, Target, Observation, Memory, float]], per_replica: float, backlog: float
 ) -> None:
