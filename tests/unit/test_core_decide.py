@@ -76,6 +76,14 @@ class TestDemand:
         assert workers(decision) * decision.settings.replicas >= SPIKE["in_flight"] + SPIKE["queue_depth"]
         assert decision.settings.replicas == 2
 
+    def test_a_new_service_of_short_runs_gets_no_pods_for_long_ones(self) -> None:
+        loop = Loop(target=replace(TARGET, replicas=1, ready_replicas=1))
+        short = {"in_flight": 1.0, "in_flight_max": 1.0, "request_rate_60": 1.0, "service_time": 1.0}
+        decision = loop.ticks(3, **short)
+        assert decision.settings.replicas == 1
+        assert decision.forecast is not None
+        assert decision.forecast.ahead_runs < 1.5
+
     def test_workers_fall_back_when_the_replicas_are_there(self) -> None:
         loop = Loop()
         loop.ticks(20)

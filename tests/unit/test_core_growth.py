@@ -9,6 +9,7 @@ import pytest
 
 from agentscaler.core.decision import Decision, Diagnosis
 from agentscaler.core.learn import memory_law
+from agentscaler.core.memory import Sample
 from agentscaler.core.policy import ReplicaPolicy, WorkerPolicy
 from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
 
@@ -55,7 +56,9 @@ def test_runs_that_hold_more_than_they_used_to_are_believed_at_once() -> None:
 
 def test_replicas_are_ordered_while_memory_still_stands_below_its_objective() -> None:
     loop = taught()
-    size = loop.target.replicas
+    size = 4
+    loop.target = replace(TARGET, replicas=size, ready_replicas=size)
+    loop.memory = replace(loop.memory, needs=(Sample(loop.now, size),))
     decision = feed(loop, 4, 120.0)  # 750 of 819 MiB
     assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
     assert decision.settings.replicas > size

@@ -28,6 +28,9 @@ LEAST_RUN_BYTES = 1024.0
 """A slope below this is noise: no run lives in less."""
 
 
+PRIOR = Learned()
+
+
 @dataclass(frozen=True)
 class MemoryLaw:
     """Memory of one pod without its cache: `base + runs * per_run + excess`, all bytes. `excess` is the tail seen."""
@@ -95,9 +98,13 @@ def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: 
         return learned
     step = min(elapsed_seconds, 60.0)
     fade = 0.5 ** (step / HALF_LIFE_SECONDS)
-    integral = learned.busy_integral * fade + busy * step
-    completions = learned.completions * fade + rate * step
-    # The prior of two calls of ten seconds fades with all the rest and keeps the quotient finite.
+    integral, completions, took = learned.busy_integral, learned.completions, observation.value(SignalName.SERVICE_TIME)
+    if took is not None and rate > 0 and completions <= PRIOR.completions:
+        # The first runs have ended: their mean is a better prior than any constant.
+        integral = max(integral - PRIOR.busy_integral, 0.0) + completions * took
+    integral = integral * fade + busy * step
+    completions = completions * fade + rate * step
+    # The prior of two calls, of ten seconds at first, fades with all the rest and keeps the quotient finite.
     service = integral / completions if completions > 0 else learned.service_seconds
     return replace(learned, busy_integral=integral, completions=completions, service_seconds=max(service, 1e-3))
 
