@@ -21,7 +21,7 @@ from tests.worlds import POLICY, START, TARGET, observe
 
 
 def record(now: float = START) -> DecisionRecord:
-    observation, memory = observe(now, in_flight=1 / 3, queue_depth=500.0), Memory(decided_at=now - 5)
+    observation, memory = observe(now, in_flight=1 / 3, queue_depth=50_000.0), Memory(decided_at=now - 5)
     return DecisionRecord(
         namespace="ns",
         name="one",
