@@ -6,7 +6,7 @@ from agentscaler.core.breaker import remember_upstream
 from agentscaler.core.capacity import reachable_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.demand import demand, lead_seconds
-from agentscaler.core.diagnose import all_targets_down, diagnose, provider_fails
+from agentscaler.core.diagnose import all_targets_down, diagnose
 from agentscaler.core.forecast import foresee
 from agentscaler.core.learn import learn, memory_law
 from agentscaler.core.margin import judge
@@ -78,10 +78,8 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         workers_in_force=in_force,
         diagnosis=Diagnosis.UNKNOWN,
     )
-    fails = provider_fails(observation, afresh=now - s.memory.failed_afresh_at < FRESH_SECONDS)
     s = replace(
         s,
-        provider_fails=fails,
         diagnosis=diagnose(
             policy,
             target,
@@ -91,7 +89,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
             workers=in_force,
             reach=reachable_workers(s),
             slots=slots,
-            provider_fails=fails,
+            failing_afresh=now - s.memory.failed_afresh_at < FRESH_SECONDS,
         ),
     )
     return replace(s, memory=remember_upstream(s.memory, s))

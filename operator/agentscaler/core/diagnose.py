@@ -47,11 +47,6 @@ def all_targets_down(observation: Observation) -> bool:
     return bool(targets) and up == 0
 
 
-def provider_fails(observation: Observation, *, afresh: bool) -> bool:
-    """Whether the provider fails or throttles. `afresh`: `fails_afresh` said so within the last half minute."""
-    return afresh or upstream_failing(observation) or upstream_throttled(observation)
-
-
 def diagnose(
     policy: Policy,
     target: Target,
@@ -62,12 +57,12 @@ def diagnose(
     workers: int | None,
     reach: int,
     slots: int,
-    provider_fails: bool = False,
+    failing_afresh: bool = False,
 ) -> Diagnosis:
     """The first that fits, most dangerous first.
 
-    `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve, `provider_fails`
-    what `provider_fails` said.
+    `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve, `failing_afresh`
+    whether `fails_afresh` said so within the last half minute.
     """
     if memory_short:
         return Diagnosis.MEMORY_BOUND
@@ -75,7 +70,7 @@ def diagnose(
         return Diagnosis.DEAD
     if demand is None:
         return Diagnosis.UNKNOWN
-    if provider_fails:
+    if failing_afresh or upstream_failing(observation) or upstream_throttled(observation):
         return Diagnosis.DEPENDENCY_BOUND
     if demand.queued_runs > 0 and (demand.surge or demand.busy_runs >= FULL * slots):
         return Diagnosis.WORKER_BOUND if workers is None or workers < reach else Diagnosis.REPLICA_BOUND

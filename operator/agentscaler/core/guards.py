@@ -6,6 +6,7 @@ from agentscaler.api.conditions import Reason
 from agentscaler.core.breaker import most_calls_succeed, provider_is_back
 from agentscaler.core.budget import budget_burns
 from agentscaler.core.capacity import base_workers
+from agentscaler.core.decision import Diagnosis
 from agentscaler.core.diagnose import upstream_throttled
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
@@ -70,7 +71,7 @@ def spare_dependency(s: Situation, d: Draft) -> Draft:
     Where most calls still succeed, those that hang take workers away from them, and after an outage there is work to
     catch up with: then replicas may grow, within bounds.
     """
-    if not s.dependency_bound:
+    if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
         return d
     if most_calls_succeed(s) or provider_is_back(s):
         most = max(OUTAGE_GROWTH * s.memory.replicas_before_outage, s.current.replicas)
@@ -159,7 +160,7 @@ def save_only_in_peace(s: Situation, d: Draft) -> Draft:
         )
     if s.target.rolling_out:
         return no_less(s, d, "save-only-in-peace", Reason.HOLDING_ROLLOUT, "a rollout is under way")
-    if s.dependency_bound:
+    if s.diagnosis is Diagnosis.DEPENDENCY_BOUND:
         return no_less(s, d, "save-only-in-peace", Reason.HOLDING_DEPENDENCY, "a failing provider hides the demand")
     if budget_burns(s):
         why = "the error budget burns: in the window and over an hour more runs fail than the objective allows"

@@ -45,14 +45,6 @@ class Situation:
     workers_in_force: int | None
     """The limit that pods work under now: what was set last, else what they report."""
     diagnosis: Diagnosis
-    provider_fails: bool = False
-    """Whether the provider fails or throttles, whatever else is wrong."""
-
-    @property
-    def dependency_bound(self) -> bool:
-        """Whether the provider is the limit. Memory danger comes first in the diagnosis and does not change that."""
-        hidden = self.provider_fails and self.diagnosis is Diagnosis.MEMORY_BOUND
-        return hidden or self.diagnosis is Diagnosis.DEPENDENCY_BOUND
 
     def value(self, name: SignalName) -> float | None:
         """Short for the trusted value of a signal."""
