@@ -84,6 +84,17 @@ class TestDemand:
         assert decision.forecast is not None
         assert decision.forecast.ahead_runs < 1.5
 
+    def test_rare_runs_that_take_long_are_not_believed_to_take_longer_each_time(self) -> None:
+        """One of five minutes in an hour and a half: fewer than two are remembered at a time."""
+        loop = Loop()
+        for second in range(0, 12 * 3600, 15):
+            at = second % 5400
+            rate = 1 / 60 if 300 <= at < 360 else 0.0
+            busy = 1.0 if at < 300 else 0.0
+            took = {"service_time": 300.0} if rate else {"service_time": Health.IDLE}
+            loop.tick(in_flight=busy, in_flight_max=busy, request_rate_60=rate, seconds=15.0, **took)
+        assert 200 < loop.memory.learned.service_seconds < 450
+
     def test_workers_fall_back_when_the_replicas_are_there(self) -> None:
         loop = Loop()
         loop.ticks(20)

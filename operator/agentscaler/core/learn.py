@@ -99,14 +99,22 @@ def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: 
     step = min(elapsed_seconds, 60.0)
     fade = 0.5 ** (step / HALF_LIFE_SECONDS)
     integral, completions, took = learned.busy_integral, learned.completions, observation.value(SignalName.SERVICE_TIME)
-    if took is not None and rate > 0 and completions <= PRIOR.completions:
-        # The first runs have ended: their mean is a better prior than any constant.
+    first = took is not None and rate > 0 and not learned.service_seen
+    if first and took is not None and completions <= PRIOR.completions:
+        # The first runs have ended: their mean is a better prior than any constant. Only once: rare runs that take
+        # long leave as few completions behind.
         integral = max(integral - PRIOR.busy_integral, 0.0) + completions * took
     integral = integral * fade + busy * step
     completions = completions * fade + rate * step
     # The prior of two calls, of ten seconds at first, fades with all the rest and keeps the quotient finite.
     service = integral / completions if completions > 0 else learned.service_seconds
-    return replace(learned, busy_integral=integral, completions=completions, service_seconds=max(service, 1e-3))
+    return replace(
+        learned,
+        busy_integral=integral,
+        completions=completions,
+        service_seconds=max(service, 1e-3),
+        service_seen=learned.service_seen or first,
+    )
 
 
 def _learn_memory(learned: Learned, observation: Observation, elapsed_seconds: float) -> Learned:

@@ -57,6 +57,8 @@ class Learned:
     """Mean run duration by Little's law over about an hour."""
     busy_integral: float = 20.0
     completions: float = 2.0
+    service_seen: bool = False
+    """Whether runs have ended: until then the two sums hold a prior of two calls of ten seconds."""
     lateness: Lateness = Lateness()
     hold_seconds: float = 120.0
     """How long a peak is remembered: longer where peaks come back soon after capacity went."""
