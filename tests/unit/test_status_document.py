@@ -94,8 +94,13 @@ def outcome(made: Case, **changes: Any) -> Outcome:
     return replace(Outcome(DELIVERED, memory, replicas=2), **changes)
 
 
+def whole(made: Case, **changes: Any) -> dict[str, Any]:
+    done = outcome(made, **changes)
+    return status.whole(status.shown(made, done, "f1"), made, done)
+
+
 def build(made: Case, **changes: Any) -> dict[str, Any]:
-    built = status.build(made, outcome(made, **changes), "f1")
+    built = whole(made, **changes)
     AgentDeploymentStatus.model_validate_json(json.dumps(built))
     return built
 
@@ -253,7 +258,7 @@ def test_status_is_at_most_eight_kibibytes_and_keeps_what_matters() -> None:
     before = Memory(settings=SETTINGS, manual_replicas=1, manual_heeded=True, changes=changes)
     problems = tuple(Condition(kind, False, Reason.WRITE_FAILED, long) for kind in ConditionType)
     made = case({"records": records}, seen=live(problems=problems), before=before)
-    built = status.build(made, outcome(made, problem=Problem(Reason.FORBIDDEN, long, stalled=True)), "f1")
+    built = whole(made, problem=Problem(Reason.FORBIDDEN, long, stalled=True))
     AgentDeploymentStatus.model_validate_json(json.dumps(built))
     assert len(json.dumps(built, separators=(",", ":"))) <= status.LARGEST_BYTES
     assert len(built["conditions"]) == len(ConditionType)

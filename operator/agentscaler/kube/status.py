@@ -55,24 +55,13 @@ _WATCHED: Final = (
 )
 
 
-def build(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
-    """The whole status of now.
+def shown(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
+    """What decides whether a status is worth a write: all but the core's memory, and not cut to size yet.
 
     Args:
         case: The object in this tick.
         outcome: What was done.
         fingerprint: Of the live template after our last apply, to be remembered.
-    """
-    status = shown(case, outcome, fingerprint)
-    if _decides(case, outcome) is not None:
-        status["memory"] = {"core": codec.encode(outcome.memory), **status.get("memory", {})}
-    return _within_size(status)
-
-
-def shown(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
-    """What decides whether a status is worth a write, which is a small part of the effort: all but the core's memory.
-
-    It is not cut to size. `build` may leave out more than this, never say more.
     """
     old, now = case.record.status, rfc3339(case.now)
     live = case.live.deployment
@@ -98,6 +87,14 @@ def shown(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         status["diagnosis"] = str(decision.diagnosis)
         status |= _decided(case, decision, old, now)
     return {key: value for key, value in status.items() if value not in (None, [], {})}
+
+
+def whole(shown: dict[str, Any], case: Case, outcome: Outcome) -> dict[str, Any]:
+    """The whole status of now, out of what is shown. It may leave out more, to keep its size, and never says more."""
+    if _decides(case, outcome) is None:
+        return _within_size(shown)
+    memory = {"core": codec.encode(outcome.memory), **shown.get("memory", {})}
+    return _within_size({**shown, "memory": memory})
 
 
 def is_worth_a_write(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

@@ -46,9 +46,10 @@ class StatusWriter:
         if record is None or record.generation != case.record.generation:
             return False, None, ()  # gone, or changed by its user: the next tick speaks for the new one
         old = dict(record.status)
-        if not status.is_worth_a_write(status.shown(case, outcome, memo.fingerprint), old):
+        shown = status.shown(case, outcome, memo.fingerprint)
+        if not status.is_worth_a_write(shown, old):
             return False, None, ()
-        new = status.build(case, outcome, memo.fingerprint)
+        new = status.whole(shown, case, outcome)
         if not status.is_worth_a_write(new, old):
             return False, None, ()
         if self._api.is_congested and not must and not status.is_urgent(new, old):
