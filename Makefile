@@ -28,8 +28,9 @@ tools: setup ## Build the pinned control plane, kwok and Prometheus once (about 
 demo: tools ## Watch the operator keep an agent service inside its objectives (KEEP=1 leaves it up, OPERATOR=off runs without it, REPORT=file.html writes plots, TRACE=file replays a load)
 	$(BIN)/python -m e2e.demo
 
+# GOGC: with rarer garbage collections the control planes of the tests take a sixth less CPU time.
 test: tools ## All tests but kind's
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+	GOGC=400 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 search: setup ## Search the decision core's properties for new faults (EFFORT=20 draws as many more examples)
 	EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile=search tests/property tests/unit/test_core_state.py tests/unit/test_core_external.py tests/unit/test_core_schedules.py

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentscaler.core.forecast import KEPT_SECONDS, arrival_rate, arrival_rates, foresee
+from agentscaler.core.forecast import KEPT_SECONDS, arrival_rate, arrival_rates, foresee, rate_of_this_moment
 from agentscaler.core.memory import Forecast, Foresight
 from agentscaler.core.observation import Health, Observation
 from tests.worlds import START, observe
@@ -37,6 +37,15 @@ def test_a_backlog_does_not_hide_arrivals() -> None:
     """Ten a second come, four a second end: the queue grows by six a second."""
     story = [seen(at, ended=4.0, busy=8.0, queued=6.0 * at) for at in range(0, 125, 5)]
     assert arrival_rates(watched(story), story[-1])[:2] == pytest.approx((10.0, 10.0))
+
+
+def test_a_burst_is_told_from_runs_that_hang() -> None:
+    """Five a second come and end, a second each. Then five times as many come; or none ends any more."""
+    calm = [seen(at, ended=5.0, busy=5.0) for at in range(0, 65, 5)]
+    burst = seen(65, ended=5.0 + 20.0 * 5 / 60, busy=25.0)
+    assert rate_of_this_moment(watched([*calm, burst]), passing=25.0) > 20.0
+    hung = seen(65, ended=5.0 - 5.0 * 5 / 60, busy=25.0)
+    assert rate_of_this_moment(watched([*calm, hung]), passing=25.0) == pytest.approx(5.0, rel=0.2)
 
 
 def test_a_queue_that_drains_is_no_arrival() -> None:

@@ -74,6 +74,28 @@ def test_pods_that_do_the_work_of_cut_workers_are_ordered_in_the_same_decision()
     assert decision.settings.replicas * workers(decision) >= 20
 
 
+def test_runs_that_memory_gates_keep_waiting_are_done_by_more_pods() -> None:
+    loop = taught(pods=3)
+    loop.policy = replace(EIGHT, replicas=ReplicaPolicy(min=1, max=30))
+    before = loop.target.ready_replicas
+    held: dict[str, Any] = BUSY | {"in_flight": 9.0, "in_flight_max": 3.0, "worker_limit": 8.0, "cache_bytes": 0.0}
+    full = 750.0 * MEBIBYTE
+    decision = loop.tick(**held, queue_depth=12.0, memory_mean_bytes=full, memory_max_bytes=full)
+    assert decision.diagnosis is not Diagnosis.MEMORY_BOUND
+    assert (decision.demand_runs or 0.0) > 9.0
+    assert decision.settings.replicas * 9.0 / before > (decision.demand_runs or 0.0)  # as many in each pod as run now
+
+
+def test_runs_that_wait_beside_free_workers_for_another_reason_order_no_pod() -> None:
+    loop = taught(pods=3)
+    loop.policy = replace(EIGHT, replicas=ReplicaPolicy(min=1, max=30))
+    before = loop.target.replicas
+    light = 200.0 * MEBIBYTE
+    calm: dict[str, Any] = BUSY | {"in_flight": 9.0, "in_flight_max": 3.0, "worker_limit": 8.0, "cache_bytes": 0.0}
+    decision = loop.tick(**calm, queue_depth=3.0, memory_mean_bytes=light, memory_max_bytes=light)
+    assert decision.settings.replicas <= before
+
+
 def test_the_surplus_is_forgotten_when_runs_are_as_they_were() -> None:
     loop = taught()
     feed(loop, 6, 60.0)

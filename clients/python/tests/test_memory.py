@@ -133,3 +133,15 @@ def test_a_run_that_is_alone_starts_whatever_the_law_says() -> None:
     used[0] = 890
     assert gate.may_start(0)
     assert not gate.may_start(1)
+
+
+def test_where_runs_differ_much_the_gate_leaves_room_for_twice_their_spread() -> None:
+    clock, used = Clock(), [0]
+    gate = MemoryGate(MemoryBudget(1000, lambda: used[0]), 90, clock=clock)
+    for step in range(80):
+        running = 2 + step % 3
+        used[0] = 100 + 100 * running + (100 if step % 2 else -100)
+        clock.now += 0.25
+        gate.measure(running)
+    used[0] = 300
+    assert [gate.may_start(running) for running in range(2, 8)] == [True] * 4 + [False] * 2  # an even law lets 7 run

@@ -43,12 +43,14 @@ NOISE = 0.02
 def foresee(foresight: Foresight, observation: Observation, now: float, *, lead_seconds: float) -> Foresight:
     """Take in one tick: the work in the system, this tick's forecasts, and the errors of those that have come due."""
     busy = observation.value(SignalName.IN_FLIGHT)
-    if busy is None or observation.value(SignalName.REQUEST_RATE_60) is None:
+    ended = observation.value(SignalName.REQUEST_RATE_60)
+    if busy is None or ended is None:
         return foresight
     observed_at = observation.signal(SignalName.IN_FLIGHT).observed_at or observation.evaluated_at
     work = tuple(s for s in foresight.work if observed_at - KEPT_SECONDS < s.at < observed_at)
     work = (*work, Sample(observed_at, busy + (observation.value(SignalName.QUEUE_DEPTH) or 0.0)))
-    foresight = replace(foresight, work=work)
+    latest = tuple(s for s in foresight.ended if observed_at - MOMENT_SECONDS <= s.at < observed_at)
+    foresight = replace(foresight, work=work, ended=(*latest, Sample(observed_at, ended)))
     rates = arrival_rates(foresight, observation)
     guesses = _guesses(rates, lead_seconds)
     if not guesses:
@@ -101,9 +103,24 @@ def arrival_rate(foresight: Foresight, observation: Observation, lead_seconds: f
 def rate_of_this_moment(foresight: Foresight, passing: float) -> float:
     """Arrivals per second over the last scrapes: what passes now, and what the work in the system grows by.
 
-    Too noisy to plan by, and the first to tell a burst.
+    Too noisy to plan by, and the first to tell a burst. `passing` is what the busy workers pass if runs take as long as
+    ever. Where fewer end, they hang: that is no burst.
     """
-    return max(passing + _growth(foresight.work, MOMENT_SECONDS), 0.0)
+    return max(min(passing, _ended_now(foresight.ended)) + _growth(foresight.work, MOMENT_SECONDS), 0.0)
+
+
+def _ended_now(ended: tuple[Sample, ...]) -> float:
+    """Runs per second that ended between the last scrapes; infinite where that is not known.
+
+    From one scrape to the next the rate of a minute gains what ended between them, and loses what ended a minute ago,
+    about as much as it says. The most of several steps counts: few runs end in one of them.
+    """
+    minute = WINDOWS[0][0]
+    *earlier, last = ended or (Sample(0.0, 0.0),)
+    return max(
+        (first.value + (last.value - first.value) * minute / (last.at - first.at) for first in earlier),
+        default=float("inf"),
+    )
 
 
 def _growth(work: tuple[Sample, ...], window: float) -> float:

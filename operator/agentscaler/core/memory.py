@@ -93,6 +93,8 @@ class Foresight:
 
     work: tuple[Sample, ...] = ()
     """Runs in the system, running and queued, at each scrape of the last ten minutes."""
+    ended: tuple[Sample, ...] = ()
+    """Runs per second that ended within a minute, at the latest scrapes."""
     pending: tuple[Forecast, ...] = ()
     """Forecasts whose time has not come."""
     errors: tuple[float, ...] = ()

@@ -19,6 +19,7 @@ from agentscaler.core.capacity import (
     workers_for_demand,
 )
 from agentscaler.core.decision import Diagnosis
+from agentscaler.core.diagnose import FULL
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
@@ -88,16 +89,41 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
 
 
 def replace_cut_workers(s: Situation, d: Draft) -> Draft:
-    """What relief is about to take from each pod, others have to do: they are ordered in the same decision."""
+    """Runs that memory does not let start in the pods that there are, others have to do.
+
+    Those that relief is about to keep out are ordered for in the same decision, and those that the pods' own memory
+    gates keep out already.
+    """
     before = d.settings.workers
-    if s.demand is None or before is None or s.diagnosis is not Diagnosis.MEMORY_BOUND:
+    if s.demand is None or before is None:
         return d
-    after = relieve_memory(s, d).settings.workers
-    if after is None or after >= min(before, base_workers(s)):
-        return d
+    if s.diagnosis is Diagnosis.MEMORY_BOUND:
+        after = relieve_memory(s, d).settings.workers
+        if after is None or after >= min(before, base_workers(s)):
+            return d
+    else:
+        after = _workers_let_run(s)
+        if after is None:
+            return d
     replicas = max(d.settings.replicas, needed_for_forecast(s, s.demand, after))
     why = f"memory leaves {after} workers to each pod: {replicas} replicas do the work"
     return d.replicas("replace-cut-workers", replicas, Reason.MEMORY_PRESSURE, why)
+
+
+def _workers_let_run(s: Situation) -> int | None:
+    """Workers of a pod that its memory gate lets run; None where it keeps nothing waiting.
+
+    It shows as runs that wait beside free workers, which would not fit into memory as the law has it.
+    """
+    budget, reported = s.memory_budget_bytes, s.value(SignalName.WORKER_LIMIT)
+    if s.demand is None or not s.demand.queued_runs or budget is None or not reported:
+        return None
+    if s.law is None or not s.law.learned or s.demand.busy_runs >= FULL * reported * s.serving_pods:
+        return None
+    wanted = (s.demand.busy_runs + s.demand.queued_runs) / s.serving_pods
+    if s.law.runs_that_fit(budget, cache_bytes_in_force(s), busy_level(s)) >= wanted:
+        return None
+    return max(1, int(s.demand.busy_runs / s.serving_pods))
 
 
 def unexplained_bytes(s: Situation) -> Sample | None:

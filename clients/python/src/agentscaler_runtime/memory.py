@@ -18,6 +18,7 @@ _FADE_SECONDS = 15.0
 _ENOUGH_SAMPLES = 20.0
 _LEAST_VARIANCE = 0.25
 _FORGET_SECONDS = 30.0
+_SPREADS = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class RunLaw:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._at = 0.0
-        self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self._n = self._x = self._y = self._xx = self._xy = self._yy = 0.0
         self._per_run = self._above = 0.0
 
     def observe(self, running: int, used_bytes: int) -> None:
@@ -133,6 +134,7 @@ class RunLaw:
         self._y = self._y * fade + used_bytes
         self._xx = self._xx * fade + running * running
         self._xy = self._xy * fade + running * used_bytes
+        self._yy = self._yy * fade + used_bytes * used_bytes
         if self._n < _ENOUGH_SAMPLES:
             return
         mean_running, mean_bytes = self._x / self._n, self._y / self._n
@@ -156,13 +158,26 @@ class RunLaw:
         # What stood above the line at the last measurement is no run's, and the runs since then come on top of it.
         return max(used_bytes, self._line(running) + self._above) + self._per_run
 
+    def unlikely_bytes(self, running: int) -> float:
+        """What one more run beside `running` ones will hardly exceed: the line and twice the spread about it.
+
+        0 while they do not tell.
+        """
+        if self._n < _ENOUGH_SAMPLES:
+            return 0.0
+        mean_running, mean_bytes = self._x / self._n, self._y / self._n
+        explained = self._per_run**2 * (self._xx / self._n - mean_running**2)
+        variance = max(0.0, self._yy / self._n - mean_bytes**2 - explained)
+        return self._line(running + 1) + _SPREADS * math.sqrt(variance)
+
 
 class MemoryGate:
     """Lets no run start that would take memory above the high-water mark.
 
     A run takes its memory only after it started. So what the runs that go on will still take is counted as taken, as
-    far as it is known what a run takes; and after the gate was shut, runs start one at a time for a while: a whole
-    queue let go at once would be past the limit before it could be measured.
+    far as it is known what a run takes; and where they stray far, twice their spread must fit below the limit. After
+    the gate was shut, runs start one at a time for a while: a whole queue let go at once would be past the limit before
+    it could be measured.
 
     Args:
         budget: What is limited; None: the gate is always open.
@@ -212,6 +227,8 @@ class MemoryGate:
             return False
         now = self._clock()
         if running and self._law.expected_bytes(running, used) > self._mark_bytes():
+            return False
+        if running and self._law.unlikely_bytes(running) > self._budget.limit_bytes:
             return False
         if now < self._recovered_at and now - self._last_start_at < _RAMP_SECONDS:
             return False
