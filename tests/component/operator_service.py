@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "whole"
 TIME_SCALE = 0.2
-LOOK_EVERY_SECONDS = 0.2
+LOOK_EVERY_SECONDS = 0.5
+"""The operator under test decides once a second: no two changes fall between two looks."""
 Json = dict[str, Any]
 
 

@@ -124,7 +124,11 @@ def describe_cache(settings: Settings) -> str:
 
 
 def describe_breaker(settings: Settings) -> str:
-    """`50%, 30s`, for people: failure rate threshold and wait in the open state."""
+    """`50%, 30s, 3 trials`, for people: failure rate threshold, wait in the open state, calls while half-open."""
     b = settings.breaker
     threshold, wait = b.failure_rate_threshold_percent, b.wait_duration_in_open_state_seconds
-    return ", ".join([f"{threshold}%" if threshold is not None else "-", f"{wait}s" if wait is not None else "-"])
+    trials = b.permitted_calls_in_half_open_state
+    shown = [f"{threshold}%" if threshold is not None else "-", f"{wait}s" if wait is not None else "-"]
+    if trials is not None:
+        shown.append(f"{trials} {'trial' if trials == 1 else 'trials'}")
+    return ", ".join(shown)
