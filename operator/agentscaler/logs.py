@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LONGEST_VALUE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class JsonText:
+    """A value of `extra` that is JSON already: it is written as it is."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -21,16 +32,19 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; what is not JSON by itself is written as text."""
-        line = {
+        said = extras(record)
+        ready = {key: value.text for key, value in said.items() if isinstance(value, JsonText)}
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **extras(record),
+            **{key: value for key, value in said.items() if key not in ready},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            fields["exception"] = self.formatException(record.exc_info)
+        line = json.dumps(fields, default=str)
+        return line[:-1] + "".join(f", {json.dumps(key)}: {text}" for key, text in ready.items()) + "}"
 
 
 class TextFormatter(logging.Formatter):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 
-from agentscaler.logs import JsonFormatter, TextFormatter
+from agentscaler.logs import JsonFormatter, JsonText, TextFormatter
 
 
 def record(**extra: object) -> logging.LogRecord:
@@ -21,6 +21,14 @@ def test_json_has_the_message_and_each_value_by_its_key() -> None:
         "objects": 3,
         "cause": "no",
     }
+
+
+def test_what_is_json_already_is_written_as_it_is() -> None:
+    decision = JsonText('{"replicas": 3, "why": "it is \\"late\\""}')
+    line = json.loads(JsonFormatter().format(record(objects=3, record=decision)))
+    assert line["record"] == {"replicas": 3, "why": 'it is "late"'}
+    assert line["objects"] == 3
+    assert '{"replicas": 3' in TextFormatter().format(record(record=decision))
 
 
 def test_an_exception_is_in_the_line() -> None:

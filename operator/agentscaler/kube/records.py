@@ -17,6 +17,7 @@ from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
 from agentscaler.core.target import Target
+from agentscaler.logs import JsonText
 
 MOST_OF_ONE: Final = 64
 MOST_OF_ALL: Final = 5000
@@ -89,7 +90,7 @@ class Records:
         self._kept[key] = says
         plain = _ADAPTER.dump_json(record)
         if log.isEnabledFor(logging.INFO):
-            log.info("decision", extra={"record": json.loads(plain)})
+            log.info("decision", extra={"record": JsonText(plain.decode())})
         ring = self._rings.setdefault(key, deque())
         self._rings.move_to_end(key)
         ring.append(zlib.compress(plain, 1))
