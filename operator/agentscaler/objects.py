@@ -251,6 +251,7 @@ def _request(record: Record, policy: Policy) -> SignalRequest:
         preset=choices.framework(record.spec),
         window_seconds=policy.window_seconds,
         queue_wait_quantile=wait.quantile if wait is not None else None,
+        queue_wait_target_seconds=wait.target_seconds if wait is not None else None,
         latency_quantile=latency.quantile if latency is not None else None,
         latency_target_seconds=latency.target_seconds if latency is not None else None,
         overrides=overrides_of(record.spec.signals),

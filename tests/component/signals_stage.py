@@ -165,6 +165,7 @@ def request(workload: str = "researcher", namespace: str = "agents", **fields: o
         "server": "main",
         "preset": "generic",
         "queue_wait_quantile": 0.99,
+        "queue_wait_target_seconds": 10.0,
         "latency_quantile": 0.95,
         "required": frozenset({SignalName.IN_FLIGHT, SignalName.QUEUE_WAIT}),
         **fields,

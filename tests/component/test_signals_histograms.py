@@ -121,6 +121,32 @@ async def test_a_bucket_that_only_doubles_its_bound_judges_an_objective_inside_i
     assert not observation.problems
 
 
+@pytest.mark.parametrize(
+    ("target", "late"),
+    [
+        (5.0, 0.2),
+        (0.25, 0.9),
+        (60.0, 0.0),
+        (7.0, None),  # no bucket ends there
+    ],
+)
+async def test_the_share_of_late_runs_is_exact_where_a_bucket_ends_at_the_objective(
+    prometheus: Prometheus, target: float, late: float | None
+) -> None:
+    stage = Stage()
+    for pod, rate in (("abcde", 1.0), ("fghij", 3.0)):
+        labels = {**LABELS, "pod": f"researcher-5d9c7b-{pod}", "instance": pod}
+        stage.gauge("agent_inflight_requests", 1, labels)
+        stage.histogram("agent_queue_wait_seconds", rate, {0.25: 0.1, 5.0: 0.8, 60.0: 1.0}, 2.0, labels)
+    prometheus.backfill(stage.text)
+    signals = collector(prometheus.url)
+    asked = request(queue_wait_target_seconds=target, latency_quantile=None)
+    observation = (await signals.collect([asked], NOW))["agents/researcher"]
+    await signals.close()
+    assert observation.value(SignalName.LATE_RATIO) == (late if late is None else pytest.approx(late, abs=1e-9))
+    assert observation.value(SignalName.QUEUE_WAIT) is not None
+
+
 SHARES = {0.5: 0.25, 2.0: 0.75, 8.0: 0.95}
 
 
@@ -161,7 +187,7 @@ async def test_classic_histograms_stored_as_native_ones_give_the_same_quantiles(
     configuration = yaml.safe_load(prometheus.config.read_text())
     configuration["global"]["always_scrape_classic_histograms"] = always_classic
     prometheus.config.write_text(yaml.safe_dump(configuration))
-    asked = request(queue_wait_quantile=0.9, latency_quantile=0.5, window_seconds=60)
+    asked = request(queue_wait_quantile=0.9, queue_wait_target_seconds=2.0, latency_quantile=0.5, window_seconds=60)
 
     def measured(observation: Observation) -> bool:
         names = (SignalName.QUEUE_WAIT, SignalName.LATENCY, SignalName.SERVICE_TIME)
@@ -177,6 +203,7 @@ async def test_classic_histograms_stored_as_native_ones_give_the_same_quantiles(
         await asyncio.to_thread(prometheus.stop)
     assert bool(bucket_series) is always_classic
     assert observation.value(SignalName.QUEUE_WAIT) == pytest.approx(2 + 6 * (0.9 - 0.75) / 0.2)
+    assert observation.value(SignalName.LATE_RATIO) == pytest.approx(0.25)
     assert observation.value(SignalName.LATENCY) == pytest.approx(0.5 + 1.5 * (0.5 - 0.25) / 0.5)
     assert observation.value(SignalName.SERVICE_TIME) == pytest.approx(2)
     assert [bound for bound, _ in observation.service_buckets] == [0.5, 2, 8]

@@ -43,6 +43,7 @@ async def seen(url: str) -> Observation:
 EXPECTED = {
     # 3/s in all: rank 0.99 lies in (10, 60], half-way between 0.98 and 1
     SignalName.QUEUE_WAIT: 10 + 50 * (0.99 - 0.98) / 0.02,
+    SignalName.LATE_RATIO: 1 - 0.98,
     SignalName.LATENCY: 30 + 30 * (0.95 - 0.9) / 0.1,
     SignalName.ERROR_RATIO: (2.0 * 0.1 + 1.0 * 0.4) / 3.0,
     SignalName.REQUEST_RATE_60: 3.0,

@@ -31,16 +31,18 @@ def gauge(name: str) -> Override:
 
 requests_ = st.lists(
     st.builds(
-        lambda number, window, wait, latency, own: asked(
+        lambda number, window, wait, target, latency, own: asked(
             number,
             window_seconds=window,
             queue_wait_quantile=wait,
+            queue_wait_target_seconds=target,
             latency_quantile=latency,
             overrides=(gauge(own),) if own else (),
         ),
         st.integers(0, 2000),
         st.sampled_from(WINDOWS_SECONDS),
         st.none() | st.integers(1, 999).map(lambda permille: permille / 1000),
+        st.none() | st.integers(1, 99).map(float),
         st.none() | st.integers(1, 999).map(lambda permille: permille / 1000),
         st.none() | st.sampled_from([f"metric_{n}" for n in range(40)]),
     ),

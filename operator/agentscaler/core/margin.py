@@ -24,8 +24,9 @@ NEUTRAL = 0.72
 """Standard deviations of Poisson work kept free while as many are late as may be."""
 RESERVED = 1.2
 """So many fewer where a full reserve of slots stands open."""
-LOOSEN, TIGHTEN = 1.08, 0.065
-"""After one early loss a symmetric feedback would keep too much for the rest of the day: it tightens little."""
+LOOSEN, TIGHTEN = 1.08, 0.3
+"""Deviations for a lateness that is off by all that is aimed at. It tightens less than it loosens: after one early loss
+a symmetric feedback would keep too much for the rest of the day."""
 LEAST, MOST = -1.4, 4.5
 
 
@@ -45,13 +46,16 @@ def judge(lateness: Lateness, objectives: Objectives, observation: Observation, 
 
 
 def late_share(objectives: Objectives, observation: Observation) -> float | None:
-    """Share of the runs of the window that waited longer than the objective allows, estimated from the quantile.
+    """Share of the runs of the window that waited longer than the objective allows.
 
-    Below the objective next to none did. Above it, the tail beyond the quantile is taken for a power law.
+    Where no bucket ends at the objective it is estimated from the quantile: below the objective next to none did; above
+    it, the tail beyond the quantile is taken for a power law. That is too little where a backlog made many late.
     """
-    wait = observation.value(SignalName.QUEUE_WAIT)
+    wait, late = observation.value(SignalName.QUEUE_WAIT), observation.value(SignalName.LATE_RATIO)
     if objectives.queue_wait is None or wait is None:
         return None
+    if late is not None:
+        return late
     tail = 1.0 - objectives.queue_wait.quantile
     ratio = wait / objectives.queue_wait.target_seconds
     return min(tail * ratio * ratio, 0.5) if ratio > 1.0 else 0.0

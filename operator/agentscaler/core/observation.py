@@ -30,6 +30,7 @@ class SignalName(StrEnum):
     """Every signal. The value in status and records; units in the comment."""
 
     QUEUE_WAIT = "queueWait"  # seconds, at the objective's quantile, over the window
+    LATE_RATIO = "lateRatio"  # 0..1 of started runs that had waited longer than the objective allows, over the window
     LATENCY = "latency"  # seconds, successful runs, at the objective's quantile, over the window
     ERROR_RATIO = "errorRatio"  # 0..1 of ended runs, over the window
     REQUEST_RATE_60 = "requestRate60"  # admitted runs that ended, 1/s, over 60 s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from agentscaler.frameworks.preset import Metric, MetricKind
@@ -139,6 +139,22 @@ class Dialect:
         # max does not know histograms; the targets of one pod see the same counts, so their mean is as good
         native = self.per_pod(f"rate({self.select(metric)}[{window}s])", across="avg")
         return self.per_object("sum", classic, keep="le"), self.per_object("sum", native)
+
+    def share_above(self, metric: Metric, bound: float, window: int) -> str:
+        """Share of an object's observations above a bound; of a classic histogram only where a bucket ends there.
+
+        Args:
+            metric: A histogram.
+            bound: In seconds.
+            window: Seconds.
+        """
+        at = round(bound / metric.scale, 9)
+        ends = one_of(tuple(sorted({repr(at), repr(at).removesuffix(".0")})))
+        bucket = replace(metric, matchers=(*metric.matchers, ("le", f"~{ends}")))
+        below = self.per_object("sum", self.per_pod(f"rate({self.select(bucket, '_bucket')}[{window}s])"))
+        total = self.per_object("sum", self.per_pod(f"rate({self.select(metric, '_count')}[{window}s])"))
+        _, native = self.buckets(metric, window)
+        return f"clamp_min(1 - ({below} / ({total} > 0) or histogram_fraction(0, {at!r}, {native})), 0)"
 
     def value(self, metric: Metric) -> str:
         """The last value of a gauge."""

@@ -60,6 +60,8 @@ class SignalRequest:
     window_seconds: int = 120
     """Of quantiles and ratios: 60, 120, 300 or 600."""
     queue_wait_quantile: float | None = None
+    queue_wait_target_seconds: float | None = None
+    """With it the share of runs that waited longer is asked for as well."""
     latency_quantile: float | None = None
     """None: no objective, so the signal is not asked for."""
     latency_target_seconds: float | None = None

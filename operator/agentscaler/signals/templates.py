@@ -45,11 +45,18 @@ class Wanted:
     queue_wait: tuple[tuple[float, int], ...] = ()
     """(quantile, window)"""
     latency: tuple[tuple[float, int], ...] = ()
+    late: tuple[tuple[float, int], ...] = ()
+    """(objective of the queue wait in seconds, window)"""
 
 
 def quantile_row(signal: S, quantile: float, window: int) -> str:
     """Row of a quantile."""
     return f"{signal.value}:{quantile!r}:{window}"
+
+
+def late_row(target_seconds: float, window: int) -> str:
+    """Row of the share of runs that waited longer than the objective."""
+    return f"{S.LATE_RATIO.value}:{target_seconds!r}:{window}"
 
 
 def window_row(name: str, window: int) -> str:
@@ -220,7 +227,7 @@ def cpu(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
 
 
 def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]:
-    """All quantiles over one window, and how many observations each has."""
+    """All quantiles over one window, how many observations each has, and how many runs were late."""
     items: list[Item] = []
     for signal, field, metric, pairs in _histograms(m, wanted):
         asked = [quantile for quantile, over in pairs if over == window]
@@ -232,6 +239,12 @@ def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]
             items.append(Item(row, fields, d.quantile(metric, quantile, window)))
         count = d.per_object("sum", d.per_pod(d.histogram_part(metric, "count", window)))
         items.append(Item(window_row(f"{signal.value}Count", window), fields, f"({count} * {window})"))
+    if m.queue_wait:
+        items += [
+            Item(late_row(target, window), frozenset({"queue_wait"}), d.share_above(m.queue_wait, target, window))
+            for target, over in wanted.late
+            if over == window
+        ]
     return items
 
 

@@ -86,6 +86,7 @@ class Tick:
             terms = (
                 request.window_seconds,
                 request.queue_wait_quantile,
+                request.queue_wait_target_seconds,
                 request.latency_quantile,
                 request.latency_target_seconds,
                 request.overrides,

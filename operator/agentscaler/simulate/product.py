@@ -184,6 +184,7 @@ class Agentscaler:
             signals[SignalName.REQUEST_RATE_60] = IDLE
         signals[SignalName.ERROR_RATIO] = self._errors(view, at)
         signals[SignalName.QUEUE_WAIT] = self._quantile(view, at)
+        signals[SignalName.LATE_RATIO] = self._late(view, at)
         signals[SignalName.SERVICE_TIME] = self._service(view, at)
         if now - self._buckets_at >= BUCKETS_SECONDS:
             self._buckets, self._buckets_at = _distribution(view), now
@@ -208,6 +209,18 @@ class Agentscaler:
         if wait is None:
             return EMPTY
         return IDLE if isnan(wait) else Signal(wait, Health.FRESH, at)
+
+    def _late(self, view: View, at: float) -> Signal:
+        assert self.policy is not None
+        objective = self.policy.objectives.queue_wait
+        if objective is None or objective.target_seconds not in c.BUCKETS:
+            return EMPTY
+        counts = view.increases("queue_wait", self.policy.window_seconds)
+        if counts is None:
+            return EMPTY
+        within = c.BUCKETS.index(objective.target_seconds) + 1
+        started = counts.sum()
+        return Signal(float(counts[within:].sum() / started), Health.FRESH, at) if started > 0 else IDLE
 
     @staticmethod
     def _service(view: View, at: float) -> Signal:
