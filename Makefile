@@ -22,7 +22,7 @@ $(READY):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e clients/python
 	@touch $@
 
-tools: setup ## Build the pinned control plane, kwok and Prometheus once (about 8 minutes on 2 cores)
+tools: setup ## Build the pinned control plane, kwok and Prometheus once (8 to 20 minutes on 2 cores)
 	$(BIN)/python -m e2e.harness tools
 
 demo: tools ## Watch the operator keep an agent service inside its objectives (KEEP=1 leaves it up, OPERATOR=off runs without it, REPORT=file.html writes plots, TRACE=file replays a load)
