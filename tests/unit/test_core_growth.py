@@ -145,6 +145,15 @@ class TestPartialOutage:
         assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
         assert decision.settings.replicas == factor * before
 
+    def test_memory_danger_does_not_hide_an_outage_while_a_breaker_is_open(self) -> None:
+        loop, before = self.begun(0.8)
+        short = BUSY | {"in_flight": 20.0 * before, "in_flight_max": 20.0, "memory_max_bytes": 900.0 * MEBIBYTE}
+        decision = loop.ticks(10, **short, **CALLS, upstream_5xx_rate=32.0, breaker_state=2.0)
+        assert decision.diagnosis is Diagnosis.MEMORY_BOUND
+        assert decision.settings.replicas == before
+        decision = loop.ticks(2, **short, **CALLS, upstream_5xx_rate=24.0, breaker_state=0.0)
+        assert decision.settings.replicas > before
+
 
 class TestAfterAnOutage:
     def down(self) -> tuple[Loop, int]:

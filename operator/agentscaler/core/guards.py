@@ -7,7 +7,7 @@ from agentscaler.core.breaker import most_calls_succeed, provider_is_back
 from agentscaler.core.budget import budget_burns
 from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
-from agentscaler.core.diagnose import upstream_throttled
+from agentscaler.core.diagnose import OPEN, upstream_failing, upstream_throttled
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
@@ -71,7 +71,7 @@ def spare_dependency(s: Situation, d: Draft) -> Draft:
     Where most calls still succeed, those that hang take workers away from them, and after an outage there is work to
     catch up with: then replicas may grow, within bounds.
     """
-    if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND:
+    if s.diagnosis is not Diagnosis.DEPENDENCY_BOUND and not _outage_behind_memory(s):
         return d
     if most_calls_succeed(s) or provider_is_back(s):
         most = max(OUTAGE_GROWTH * s.memory.replicas_before_outage, s.current.replicas)
@@ -87,6 +87,15 @@ def spare_dependency(s: Situation, d: Draft) -> Draft:
         return d
     workers = min(d.settings.workers, s.current.workers)
     return d.workers("spare-dependency", workers, Reason.HOLDING_DEPENDENCY, why)
+
+
+def _outage_behind_memory(s: Situation) -> bool:
+    """Whether the provider fails now, though memory danger has the diagnosis.
+
+    Rates look back a minute, and memory must not wait so long for its pods: only a breaker that is open proves it.
+    """
+    is_open = (s.value(SignalName.BREAKER_STATE) or 0) >= OPEN
+    return s.diagnosis is Diagnosis.MEMORY_BOUND and is_open and upstream_failing(s.observation)
 
 
 def withdraw_throttled(s: Situation, d: Draft) -> Draft:
