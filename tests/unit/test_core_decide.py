@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.hold import LEAST_HOLD_SECONDS
@@ -83,6 +85,15 @@ class TestDemand:
         assert decision.settings.replicas == 1
         assert decision.forecast is not None
         assert decision.forecast.ahead_runs < 1.5
+
+    def test_the_first_minute_of_a_rate_makes_no_run_longer(self) -> None:
+        """Each second a run of a second and a half: a series of ten seconds shows a sixth of that rate."""
+        loop = Loop()
+        for second in range(5, 65, 5):
+            busy = {"in_flight": 1.5, "in_flight_max": 1.5, "service_time": 1.5}
+            decision = loop.tick(**busy, request_rate_60=second / 60, request_rate_300=second / 300)
+            assert loop.memory.learned.service_seconds == pytest.approx(1.5, rel=0.1)
+            assert decision.settings.replicas <= 2
 
     def test_rare_runs_that_take_long_are_not_believed_to_take_longer_each_time(self) -> None:
         """One of five minutes in an hour and a half: fewer than two are remembered at a time."""

@@ -20,6 +20,8 @@ from agentscaler.core.target import Target
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 from agentscaler.core.values import replace
 
+LEAST_RATE_SECONDS = 60.0
+"""What the shortest rate looks back on."""
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
 
@@ -27,7 +29,8 @@ PART_SECONDS = 60.0
 def assess(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
     """Work out once what all rules look at, and take this tick into memory."""
     elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
-    learned = learn(memory.learned, target, observation, elapsed)
+    full = memory.rates_since is not None and now - memory.rates_since >= LEAST_RATE_SECONDS
+    learned = learn(memory.learned, target, observation, elapsed, full=full)
     learned = replace(learned, lateness=judge(learned.lateness, policy.objectives, observation, elapsed))
     reported = observation.value(SignalName.WORKER_LIMIT)
     current = replace(memory.settings or Settings(replicas=target.replicas), replicas=target.replicas)

@@ -70,10 +70,15 @@ class MemoryLaw:
         return int(left // MEBIBYTE) * MEBIBYTE
 
 
-def learn(learned: Learned, target: Target, observation: Observation, elapsed_seconds: float) -> Learned:
-    """Take in one tick. `elapsed_seconds` since the last one decides how much of the past fades."""
+def learn(
+    learned: Learned, target: Target, observation: Observation, elapsed_seconds: float, *, full: bool = True
+) -> Learned:
+    """Take in one tick. `elapsed_seconds` since the last one decides how much of the past fades.
+
+    `full`: whether rates have had the minute that they look back on.
+    """
     learned = _learn_start_up(learned, target)
-    learned = _learn_service(learned, observation, elapsed_seconds)
+    learned = _learn_service(learned, observation, elapsed_seconds, full=full)
     return _learn_memory(learned, observation, elapsed_seconds)
 
 
@@ -90,7 +95,7 @@ def _learn_start_up(learned: Learned, target: Target) -> Learned:
     return replace(learned, start_up_seconds=estimate, start_up_seen_at=seen)
 
 
-def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: float) -> Learned:
+def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: float, *, full: bool) -> Learned:
     """Little's law: integral of busy over completions. The mean of what has ended so far is biased low at a start."""
     busy = observation.value(SignalName.IN_FLIGHT)
     rate = observation.value(SignalName.REQUEST_RATE_60)
@@ -99,6 +104,9 @@ def _learn_service(learned: Learned, observation: Observation, elapsed_seconds: 
     step = min(elapsed_seconds, 60.0)
     fade = 0.5 ** (step / HALF_LIFE_SECONDS)
     integral, completions, took = learned.busy_integral, learned.completions, observation.value(SignalName.SERVICE_TIME)
+    if not full and took is not None and not learned.service_seen:
+        # The rate counts what came as if it had come in all of the minute: by it a new service takes far too long.
+        return replace(learned, service_seconds=max(took, 1e-3))
     first = took is not None and rate > 0 and not learned.service_seen
     if first and took is not None and completions <= PRIOR.completions:
         # The first runs have ended: their mean is a better prior than any constant. Only once: rare runs that take
