@@ -90,7 +90,7 @@ class TestDemand:
         """Each second a run of a second and a half: a series of ten seconds shows a sixth of that rate."""
         loop = Loop()
         for second in range(5, 65, 5):
-            busy = {"in_flight": 1.5, "in_flight_max": 1.5, "service_time": 1.5}
+            busy: dict[str, Any] = {"in_flight": 1.5, "in_flight_max": 1.5, "service_time": 1.5}
             decision = loop.tick(**busy, request_rate_60=second / 60, request_rate_300=second / 300)
             assert loop.memory.learned.service_seconds == pytest.approx(1.5, rel=0.1)
             assert decision.settings.replicas <= 2
