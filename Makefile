@@ -28,7 +28,7 @@ tools: setup ## Build the pinned control plane, kwok and Prometheus once (8 to 2
 demo: tools ## Watch the operator keep an agent service inside its objectives (KEEP=1 leaves it up, OPERATOR=off runs without it, REPORT=file.html writes plots, TRACE=file replays a load)
 	$(BIN)/python -m e2e.demo
 
-# GOGC: with rarer garbage collections the control planes of the tests take a sixth less CPU time.
+# GOGC: with rarer garbage collections an API server starts with a sixth less CPU time.
 test: tools ## All tests but kind's
 	GOGC=400 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 

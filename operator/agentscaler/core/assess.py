@@ -7,7 +7,7 @@ from agentscaler.core.capacity import reachable_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.demand import demand, lead_seconds
 from agentscaler.core.diagnose import all_targets_down, diagnose
-from agentscaler.core.forecast import foresee
+from agentscaler.core.forecast import WINDOWS, foresee
 from agentscaler.core.learn import learn, memory_law
 from agentscaler.core.margin import judge
 from agentscaler.core.memory import Memory, Sample
@@ -20,8 +20,6 @@ from agentscaler.core.target import Target
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 from agentscaler.core.values import replace
 
-LEAST_RATE_SECONDS = 60.0
-"""What the shortest rate looks back on."""
 PART_SECONDS = 60.0
 """Beyond the learned start-up: for so long a pod may be Ready and not scraped yet, or scraped and leaving."""
 
@@ -29,7 +27,7 @@ PART_SECONDS = 60.0
 def assess(policy: Policy, target: Target, observation: Observation, memory: Memory, now: float) -> Situation:
     """Work out once what all rules look at, and take this tick into memory."""
     elapsed = now - memory.decided_at if memory.decided_at else float(policy.interval_seconds)
-    full = memory.rates_since is not None and now - memory.rates_since >= LEAST_RATE_SECONDS
+    full = memory.rates_since is not None and now - memory.rates_since >= WINDOWS[0][0]
     learned = learn(memory.learned, target, observation, elapsed, full=full)
     learned = replace(learned, lateness=judge(learned.lateness, policy.objectives, observation, elapsed))
     reported = observation.value(SignalName.WORKER_LIMIT)

@@ -213,37 +213,35 @@ def _check_kind(name: str, metric: Metric) -> None:
 
 def _wanted(server: Server, requests: Iterable[SignalRequest]) -> tuple[Wanted, set[str]]:
     windows: set[int] = set()
-    counts: dict[S, Counter[tuple[float, int]]] = {S.QUEUE_WAIT: Counter(), S.LATENCY: Counter()}
-    late: Counter[tuple[float, int]] = Counter()
+    counts: dict[S, Counter[tuple[float, int]]] = {
+        S.QUEUE_WAIT: Counter(),
+        S.LATENCY: Counter(),
+        S.LATE_RATIO: Counter(),
+    }
     for request in requests:
         window = server.window(request.window_seconds)
         windows.add(window)
         if request.queue_wait_quantile is not None:
             counts[S.QUEUE_WAIT][request.queue_wait_quantile, window] += 1
             if request.queue_wait_target_seconds is not None:
-                late[request.queue_wait_target_seconds, window] += 1
+                counts[S.LATE_RATIO][request.queue_wait_target_seconds, window] += 1
         if request.latency_quantile is not None:
             counts[S.LATENCY][request.latency_quantile, window] += 1
     refused: set[str] = set()
     taken: dict[S, tuple[tuple[float, int], ...]] = {}
     for signal, counter in counts.items():
         kept: list[tuple[float, int]] = []
+        usual = () if signal is S.LATE_RATIO else USUAL_QUANTILES
         for window in sorted(windows):
             ranked = sorted(
                 (pair for pair in counter if pair[1] == window),
-                key=lambda pair: (pair[0] not in USUAL_QUANTILES, -counter[pair], pair),
+                key=lambda pair: (pair[0] not in usual, -counter[pair], pair),
             )
             kept += ranked[:MOST_QUANTILES]
-            refused |= {templates.quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
+            if signal is not S.LATE_RATIO:  # without it the share is estimated from the quantile
+                refused |= {templates.quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
         taken[signal] = tuple(sorted(kept))
-    return Wanted(tuple(sorted(windows)), taken[S.QUEUE_WAIT], taken[S.LATENCY], _most_asked(late)), refused
-
-
-def _most_asked(counter: Counter[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
-    """A few of each window. Who asks for another one does without: the share is then estimated from the quantile."""
-    ranked = sorted(counter, key=lambda pair: (-counter[pair], pair))
-    windows = {window for _, window in ranked}
-    return tuple(sorted(p for window in windows for p in [q for q in ranked if q[1] == window][:MOST_QUANTILES]))
+    return Wanted(tuple(sorted(windows)), taken[S.QUEUE_WAIT], taken[S.LATENCY], taken[S.LATE_RATIO]), refused
 
 
 def _windows(wanted: Wanted) -> list[int]:

@@ -14,7 +14,7 @@ from agentscaler.signals.errors import QueryError, TooManyQueries
 from agentscaler.signals.plan import PRESET, USUAL_QUANTILES, Own, Plan
 from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.templates import BUCKET_WINDOW_SECONDS, REQUEST_RATES, late_row, quantile_row, window_row
+from agentscaler.signals.templates import BUCKET_WINDOW_SECONDS, REQUEST_RATES, quantile_row, window_row
 
 _HIGHEST: Final = sys.float_info.max
 _NOT_EXPORTED: Final = "no metric carries it: neither the framework preset nor an override names one"
@@ -147,7 +147,7 @@ def _quantiles(place: _Place, request: SignalRequest, window: int) -> list[Readi
             )
         )
         if request.queue_wait_target_seconds is not None:
-            late = late_row(request.queue_wait_target_seconds, window)
+            late = quantile_row(S.LATE_RATIO, request.queue_wait_target_seconds, window)
             scope = place.find(late)[0]
             sources = place.sources(late)
             share = replace(result[-1], signal=S.LATE_RATIO, row=late, scope=scope, sources=sources)

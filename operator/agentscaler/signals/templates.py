@@ -50,13 +50,8 @@ class Wanted:
 
 
 def quantile_row(signal: S, quantile: float, window: int) -> str:
-    """Row of a quantile."""
+    """Row of a quantile; of the share of late runs, by the objective in seconds."""
     return f"{signal.value}:{quantile!r}:{window}"
-
-
-def late_row(target_seconds: float, window: int) -> str:
-    """Row of the share of runs that waited longer than the objective."""
-    return f"{S.LATE_RATIO.value}:{target_seconds!r}:{window}"
 
 
 def window_row(name: str, window: int) -> str:
@@ -241,7 +236,11 @@ def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]
         items.append(Item(window_row(f"{signal.value}Count", window), fields, f"({count} * {window})"))
     if m.queue_wait:
         items += [
-            Item(late_row(target, window), frozenset({"queue_wait"}), d.share_above(m.queue_wait, target, window))
+            Item(
+                quantile_row(S.LATE_RATIO, target, window),
+                frozenset({"queue_wait"}),
+                d.share_above(m.queue_wait, target, window),
+            )
             for target, over in wanted.late
             if over == window
         ]
