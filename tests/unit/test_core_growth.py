@@ -10,7 +10,7 @@ import pytest
 from agentscaler.core.decision import Decision, Diagnosis
 from agentscaler.core.learn import memory_law
 from agentscaler.core.memory import Sample
-from agentscaler.core.policy import ReplicaPolicy, WorkerPolicy
+from agentscaler.core.policy import Mode, Policy, ReplicaPolicy, WorkerPolicy
 from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
 
 EIGHT = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=8))
@@ -156,9 +156,9 @@ class TestPartialOutage:
 
 
 class TestAfterAnOutage:
-    def down(self) -> tuple[Loop, int]:
+    def down(self, policy: Policy = POLICY) -> tuple[Loop, int]:
         """Two minutes into an outage with open breakers, and the replicas before it."""
-        loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+        loop = Loop(replace(policy, replicas=ReplicaPolicy(min=1, max=50)))
         before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
         backlog = BACKLOG | {"in_flight": 20.0 * before}
         decision = loop.ticks(24, **backlog, **CALLS, upstream_5xx_rate=36.0, breaker_state=2.0)
@@ -181,6 +181,14 @@ class TestAfterAnOutage:
             decision = loop.tick(**backlog, upstream_call_rate=calls, upstream_5xx_rate=36.0)
             assert decision.settings.replicas == before
         decision = loop.ticks(2, **backlog, upstream_call_rate=44.0, upstream_5xx_rate=36.0)
+        assert decision.settings.replicas == 2 * before
+
+    def test_replicas_follow_work_while_only_the_429s_before_the_end_are_left_in_the_minute(self) -> None:
+        loop, before = self.down(replace(POLICY, workers=replace(POLICY.workers, mode=Mode.OFF)))
+        backlog = BACKLOG | {"in_flight": 20.0 * before, "error_ratio": 0.3, "upstream_call_rate": 44.0}
+        loop.tick(**backlog, upstream_5xx_rate=8.0, upstream_429_rate=8.0)
+        decision = loop.ticks(4, **backlog, upstream_5xx_rate=0.0, upstream_429_rate=6.0)
+        assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
         assert decision.settings.replicas == 2 * before
 
     def test_breakers_that_closed_while_calls_go_on_failing_tell_nothing(self) -> None:

@@ -193,9 +193,11 @@ def remember_upstream(memory: Memory, s: Situation) -> Memory:
 def _with_breakers(memory: Memory, s: Situation) -> Memory:
     """Note whether breakers have tripped in this outage, and since when they are closed again."""
     state = s.value(SignalName.BREAKER_STATE)
-    if not memory.breaker_tripped and memory.breakers_closed is None and memory.upstream_bad_since is None:
+    ill = memory.upstream_bad_since is not None
+    if not memory.breaker_tripped and memory.breakers_closed is None and not ill:
         return memory
-    if memory.upstream_bad_since is None:
+    if not ill and not upstream_throttled(s.observation):
+        # 429s of a minute ago still have the diagnosis: what closed breakers tell is worth as much then.
         return replace(memory, breaker_tripped=False, breakers_closed=None)
     if state is None:
         return replace(memory, breakers_closed=None)
