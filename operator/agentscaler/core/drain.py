@@ -15,8 +15,8 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.situation import Draft, Situation
 from agentscaler.core.values import replace
 
-CUT_SHARE = 0.003
-"""Runs that scale-in may cut, of all: a third of what a promise of 99 % leaves."""
+CUT_SHARE = 0.0006
+"""Runs that scale-in may cut, of all: with what `LONGEST_SECONDS` lets go, a tenth of what a promise of 99 % leaves."""
 SAVED_SECONDS = 3600.0
 """What may be cut adds up for so long."""
 LONGEST_SECONDS = 12 * 3600.0
