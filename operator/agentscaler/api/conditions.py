@@ -118,6 +118,7 @@ class Reason(StrEnum):
     CACHE_EVICTING = "CacheEvicting"
     CACHE_OVERSIZED = "CacheOversized"
     CACHE_EXPIRING = "CacheExpiring"
+    TRIAL_FAILED = "TrialFailed"
     SERVICE_TIME = "ServiceTime"
     REACHABLE = "Reachable"
 

@@ -120,6 +120,8 @@ def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
             relieved_at=min(memory.relieved_at, now),
             throttled_at=min(memory.throttled_at, now),
             cache_changed_at=min(memory.cache_changed_at, now),
+            trial=None,
+            rests=(),
             undelivered_since=None,
         )
     partial = _since(memory.partial_since, now) if knowledge is Knowledge.PARTIAL else None

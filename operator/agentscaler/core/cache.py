@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.capacity import base_workers, busy_level, cache_bounds
+from agentscaler.core.memory import TrialKind
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Knob, Settings
 from agentscaler.core.situation import Draft, Situation, describe_cache
+from agentscaler.core.trial import SETTLE_SECONDS, resting
 from agentscaler.core.values import replace
 
-SETTLE_SECONDS = 120.0
-"""Hit ratios look back five minutes, and a changed cache needs some of them to fill."""
 OVERSIZED_SECONDS = 900.0
 GROWTH = 1.5
 LEAST_GROWTH = 1.1
@@ -35,10 +35,10 @@ def tune_cache(s: Situation, d: Draft) -> Draft:
     if d.settings.cache != s.current.cache:
         return d  # something more important moves it in this very decision
     misses = s.value(SignalName.CACHE_MISS_RATE)
-    if not misses:
+    if not misses or s.memory.trial is not None:
         return d
-    for rule in (_grow, _lengthen, _shrink):
-        moved = rule(s, d, misses)
+    for kind, rule in ((TrialKind.GROW, _grow), (TrialKind.LENGTHEN, _lengthen), (TrialKind.SHRINK, _shrink)):
+        moved = d if resting(s, kind) else rule(s, d, misses)
         if moved is not d:
             return moved
     return d

@@ -218,5 +218,7 @@ def _cache_gives_way(s: Situation, d: Draft, workers: int) -> Draft:
 
 
 def recent(samples: tuple[Sample, ...], now: float, window_seconds: float) -> tuple[Sample, ...]:
-    """The samples inside the window."""
+    """The samples, in the order of their time, that are inside the window."""
+    if not samples or (now - samples[0].at < window_seconds and samples[-1].at <= now):
+        return samples
     return tuple(sample for sample in samples if 0 <= now - sample.at < window_seconds)

@@ -54,6 +54,7 @@ from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.state import keep_state
 from agentscaler.core.target import Target
+from agentscaler.core.trial import judge_trial, remember_trial
 from agentscaler.core.values import replace
 
 Rule = Callable[[Situation, Draft], Draft]
@@ -65,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     hold_peaks,
     spare_running,
     rest,
+    judge_trial,
     tune_cache,
     tune_breaker,
     spare_dependency,
@@ -169,6 +171,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
     elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
     memory = remember_failures(s, remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory))))
+    memory = remember_trial(s, d, settings, memory)
     if settings.cache != live.cache:
         memory = replace(memory, cache_changed_at=s.now)
     if settings.replicas != live.replicas:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from agentscaler.core.settings import Settings
+from agentscaler.core.settings import Cache, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,39 @@ class Ended:
     failed: float = 0.0
 
 
+class TrialKind(StrEnum):
+    """What is tried with the cache."""
+
+    GROW = "grow"
+    LENGTHEN = "lengthen"
+    SHRINK = "shrink"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A move of the cache whose verdict is out."""
+
+    at: float
+    kind: TrialKind
+    before: Cache
+    after: Cache
+    hit_ratio: float
+    """Of the lookups before the move."""
+    lookups: float
+    """So many there were."""
+    replicas: int
+    """New pods begin with a cold cache: with other pods nothing can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Trials of a kind that has failed wait."""
+
+    kind: TrialKind
+    seconds: float
+    until: float
+
+
 @dataclass(frozen=True)
 class Memory:
     """Carried from one decision to the next."""
@@ -182,3 +216,7 @@ class Memory:
     upstream_calm_since: float | None = None
     """Since when it has been well after a failure; None when nothing is to be taken back."""
     cache_changed_at: float = 0.0
+    trial: Trial | None = None
+    """The move of the cache that is being tried; None while none is."""
+    rests: tuple[Rest, ...] = ()
+    """Of kinds of trials that have failed."""

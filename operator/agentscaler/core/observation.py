@@ -99,7 +99,10 @@ class Observation:
 
     def value(self, name: SignalName) -> float | None:
         """The value if it can be trusted: that of a Fresh signal, 0.0 for an Idle one, else None."""
-        signal = self.signal(name)
+        # Asked a hundred times a decision: no call more than it takes.
+        signal = self.signals.get(name)
+        if signal is None:
+            return None
         if signal.health is Health.FRESH:
             return signal.value
         return 0.0 if signal.health is Health.IDLE else None
