@@ -145,7 +145,8 @@ class TestWhatEndsATrial:
 def test_what_is_not_known_ends_no_trial(signal: str) -> None:
     loop = grown()
     size = cache_bytes(loop.decisions[-1])
-    decision = loop.tick(seconds=3000.0, **({"cache_hit_ratio": 0.1, "cache_miss_rate": 90.0} | {signal: Health.EMPTY}))
+    signals: dict[str, Any] = {"cache_hit_ratio": 0.1, "cache_miss_rate": 90.0} | {signal: Health.EMPTY}
+    decision = loop.tick(seconds=3000.0, **signals)
     assert cache_bytes(decision) == size
 
 
