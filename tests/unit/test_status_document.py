@@ -12,12 +12,12 @@ import pytest
 from agentscaler.api.conditions import Condition, ConditionType, Reason
 from agentscaler.api.status import AgentDeploymentStatus
 from agentscaler.core.decide import decide
-from agentscaler.core.memory import Change, Foresight, Memory
+from agentscaler.core.memory import Change, Memory
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.settings import Breaker, Cache, Settings
 from agentscaler.frameworks.describe import describe
 from agentscaler.frameworks.effective import effective
-from agentscaler.kube import codec, status, tuning, verdicts
+from agentscaler.kube import status, tuning, verdicts
 from agentscaler.kube.case import Case, Delivered, Outcome
 from agentscaler.kube.facts import deployment_facts
 from agentscaler.kube.live import ConflictFacts, Live
@@ -271,30 +271,6 @@ def test_a_flip_or_a_move_is_urgent_and_a_count_is_not() -> None:
     problem = Problem(Reason.FORBIDDEN, "may not", stalled=True)
     assert status.is_urgent(build(case(old), problem=problem), old)
     assert status.is_urgent({**old, "lastDecision": {"at": "later"}}, old)
-
-
-def test_memory_survives_status_but_for_what_prometheus_gives_back() -> None:
-    made = case()
-    assert made.decision is not None
-    memory = replace(
-        made.decision.memory, changes=(Change(START, 3),), learned=replace(made.before.learned, completions=7.0)
-    )
-    back = codec.decode(json.loads(json.dumps(codec.encode(memory))))
-    assert memory.foresight != Foresight()
-    gone = replace(memory, needs=(), worker_needs=(), known_since=None, foresight=Foresight(), shrunk_from=())
-    assert back == replace(gone, action_tokens=Memory().action_tokens)
-
-
-def test_a_long_history_of_changes_is_folded_and_forbids_no_less() -> None:
-    memory = Memory(changes=tuple(Change(START + n, 1) for n in range(100)))
-    back = codec.decode(codec.encode(memory))
-    assert len(back.changes) == codec.MOST_CHANGES
-    assert sum(each.amount for each in back.changes) == 100
-
-
-@pytest.mark.parametrize("broken", [{"learned": "x"}, {"settings": {"workers": 3}}, {"unknown": 1}])
-def test_a_memory_that_cannot_be_read_is_an_empty_one(broken: dict[str, Any]) -> None:
-    assert codec.decode(broken) == Memory()
 
 
 def test_signals_are_rounded_for_people() -> None:
