@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
@@ -34,6 +35,9 @@ from agentscaler.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
+NESTING = 12_000
+"""The API server takes JSON of 10,000 levels: one such object must not make a LIST of all unreadable."""
+
 
 class Died(Exception):  # noqa: N818 (it is what happened)
     """A part that has to run as long as the process has ended."""
@@ -49,6 +53,7 @@ async def run(settings: OperatorSettings) -> int:
         The exit code: 0 after a signal, 1 when it cannot start or a part has died; the log says which and the mend.
     """
     logs.configure(settings.log_format, settings.log_level)
+    sys.setrecursionlimit(NESTING)
     stop = asyncio.Event()
     _listen(stop)
     try:

@@ -156,6 +156,7 @@ class Loop:
         watched.due.phase = phases[record.namespace]
         watched.failed = False
         changed = watched.take(record)
+        watched.due.mend(now, watched.interval_seconds)
         watched.fresh = changed or watched.due.is_now(now, self._tick_seconds)
         watched.followed = watched.waits and now - watched.waits_since < FOLLOWED_SECONDS
         return watched if watched.fresh or watched.followed else None

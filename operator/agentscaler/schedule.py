@@ -33,6 +33,11 @@ class Due:
         """Whether this tick is the nearest one to the time at which it is due."""
         return self.at <= now + tick_seconds / 2
 
+    def mend(self, now: float, interval_seconds: float) -> None:
+        """Due now where the clock went back, and not when it has got there again."""
+        if self.at > now + 2 * interval_seconds:
+            self.at = now
+
     def decided(self, now: float, interval_seconds: float, sampled_at: float | None, tick_seconds: float) -> None:
         """Plan the next decision.
 

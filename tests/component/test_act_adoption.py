@@ -28,6 +28,26 @@ async def test_adoption_touches_no_template_and_deletion_leaves_target_and_setti
     assert stage.config_map()["data"]
 
 
+async def test_a_pod_that_only_looks_like_one_of_the_target_is_left_alone(stage: Stage) -> None:
+    stage.foreign_deployment("theirs", replicas=3)
+    lookalike = {**TEMPLATE["spec"], "restartPolicy": "Always"}
+    metadata = {"name": "canary", "namespace": stage.namespace, "labels": {"app": "theirs"}}
+    stage.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": lookalike})
+    stage.apply(
+        scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"},
+        tuning={"intervalSeconds": 5, "replicas": {"min": 1, "max": 5}},
+    )
+    await stage.tick(2)
+    stage.agents.in_flight = {
+        pod["metadata"]["name"]: 0.0 for pod in stage.pods("app=theirs") if pod["metadata"]["name"] != "canary"
+    }
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=2")
+    await stage.until(lambda: stage.deployment("theirs")["spec"]["replicas"] == 2, "two replicas")
+    (canary,) = [pod for pod in stage.pods("app=theirs") if pod["metadata"]["name"] == "canary"]
+    assert not any("deletion-cost" in key or "agentscaler" in key for key in canary["metadata"]["annotations"])
+    await stage.until(lambda: stage.deployment("theirs")["spec"]["replicas"] == 1, "one replica, by a saving")
+
+
 async def test_an_adopted_target_without_the_mount_is_told_what_to_add(stage: Stage) -> None:
     stage.foreign_deployment("theirs")
     stage.apply(scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"})

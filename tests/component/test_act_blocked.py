@@ -97,6 +97,9 @@ async def test_a_refused_template_leaves_the_running_one_alone(stage: Stage) -> 
     await stage.tick(3)
     assert stage.condition("Stalled")["reason"] == "InvalidTemplate"
     assert stage.deployment()["metadata"]["generation"] == 1
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=0")
+    await stage.tick(2)
+    assert stage.deployment()["spec"]["replicas"] == 0, "what a person orders is carried out nevertheless"
 
 
 async def test_an_invalid_spec_holds_everything(stage: Stage) -> None:

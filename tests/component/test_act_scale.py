@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agentscaler.core.observation import SignalName
-from agentscaler.kube.paths import DEPLOYMENTS
+from agentscaler.kube.errors import Unavailable
+from agentscaler.kube.paths import CONFIG_MAPS, DEPLOYMENTS, Access
 from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import AT_LEAST_TWO, RATES, Stage
 
@@ -76,8 +77,45 @@ async def test_scale_in_is_held_while_it_is_not_known_what_pods_do(stage: Stage)
     await quiet(stage, 3)
     size = stage.deployment()["spec"]["replicas"]
     await stage.until(lambda: stage.condition("AbleToScale").get("reason") == "HoldingUnknown", "the hold")
+    records, told = stage.status().get("records"), stage.events()
+    watched = stage.loop._watched[stage.object()["metadata"]["uid"]]
+    assert watched.memory is not None
+    tokens = watched.memory.action_tokens
     await stage.tick(3)
     assert stage.deployment()["spec"]["replicas"] == size
+    assert stage.status().get("records") == records, "what did not move is not told as a move"
+    assert stage.events() == told
+    assert watched.memory.action_tokens >= tokens, "nor is it paid for"
+
+
+async def test_a_size_that_a_person_names_waits_for_no_other_write(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.apply(tuning={"intervalSeconds": 5, "replicas": {"min": 1, "max": 20}})
+    await stage.settle()
+    patch = stage.api.patch
+
+    async def failing(path: str, body: Any, **options: Any) -> dict[str, Any]:
+        if path == CONFIG_MAPS.path(stage.namespace, "one-settings"):
+            raise Unavailable("not now", access=Access("patch", "", "configmaps", stage.namespace), status=503)
+        return await patch(path, body, **options)
+
+    monkeypatch.setattr(stage.api, "patch", failing)
+    stage.merge(CONFIG_MAPS.path(stage.namespace, "one-settings"), {"data": {"tuning.json": "{not json"}})
+    stage.cluster.kubectl("scale", "agd/one", "-n", stage.namespace, "--replicas=9")
+    await stage.tick(2)
+    assert stage.condition("AbleToScale")["reason"] == "WriteFailed"
+    assert stage.deployment()["spec"]["replicas"] == 9
+
+
+async def test_a_clock_that_goes_back_stops_no_decision(stage: Stage) -> None:
+    stage.apply(tuning={"intervalSeconds": 15, "replicas": {"min": 1, "max": 20}})
+    await stage.settle()
+    stage.now -= 3600
+    stage.agents.values |= {SignalName.IN_FLIGHT: 8.0, SignalName.IN_FLIGHT_MAX: 8.0, SignalName.QUEUE_DEPTH: 80.0}
+    stage.agents.values |= dict.fromkeys(RATES, 40.0)
+    await stage.tick(5)
+    assert stage.deployment()["spec"]["replicas"] > 1
 
 
 async def test_scale_in_takes_the_idle_pods(stage: Stage) -> None:

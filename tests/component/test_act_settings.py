@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from agentscaler.kube.paths import CONFIG_MAPS
 from tests.component.act_stage import Stage
 
@@ -20,11 +22,12 @@ async def test_a_hand_edited_tuning_file_is_put_back(stage: Stage) -> None:
     await stage.settle()
 
 
-async def test_a_broken_tuning_file_is_put_back_by_an_operator_that_was_down(stage: Stage) -> None:
+@pytest.mark.parametrize("broken", ["{not json", "[" * 100_000], ids=["no JSON", "nested too deeply"])
+async def test_a_broken_tuning_file_is_put_back_by_an_operator_that_was_down(stage: Stage, broken: str) -> None:
     stage.apply()
     await stage.settle()
     was = stage.tuning()
-    stage.merge(CONFIG_MAPS.path(stage.namespace, "one-settings"), {"data": {"tuning.json": "{not json"}})
+    stage.merge(CONFIG_MAPS.path(stage.namespace, "one-settings"), {"data": {"tuning.json": broken}})
     stage.start()
     await stage.tick(2)
     assert stage.tuning() == {**was, "generation": was["generation"] + 1}

@@ -121,10 +121,7 @@ def test_every_rule_of_the_crd_is_refused_by_a_case() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [
-        ("a" * 47, "metadata.name must have at most 46 characters"),
-        ("a.b", "metadata.name must be a DNS label"),
-    ],
+    [("a" * 47, "metadata.name must have at most 46 characters"), ("a.b", "metadata.name must be a DNS label")],
 )
 def test_a_name_that_pods_cannot_carry_is_refused(
     cluster: ControlPlane, namespace: str, name: str, message: str

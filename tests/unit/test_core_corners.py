@@ -152,6 +152,18 @@ def test_errors_of_the_agent_itself_do_not_freeze_capacity() -> None:
     assert "provider" not in decision.summary
 
 
+def test_errors_of_an_overloaded_agent_are_not_taken_for_its_provider() -> None:
+    """It says nothing of its calls, refuses when it is full, and runs into time-outs."""
+    loop = Loop()
+    calls = ("upstream_call_rate", "upstream_5xx_rate", "upstream_timeout_rate", "upstream_429_rate", "breaker_state")
+    silent: dict[str, Any] = dict.fromkeys(calls, Health.EMPTY)
+    for _ in range(60):
+        size, limit = loop.target.replicas, workers(loop.decisions[-1]) if loop.decisions else 4
+        full: dict[str, Any] = {"in_flight": limit * size, "in_flight_max": limit, "worker_limit": limit}
+        loop.tick(**full, **silent, rejected_rate=20.0, error_ratio=0.08, request_rate_60=float(2 * limit * size))
+    assert loop.target.replicas == POLICY.replicas.max
+
+
 def test_what_holds_back_a_saving_is_said() -> None:
     loop = Loop(target=replace(TARGET, replicas=8, ready_replicas=8))
     decision = loop.ticks(100, error_ratio=0.015)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from agentscaler.core.decision import Decision, Diagnosis
 from agentscaler.core.learn import memory_law
 from agentscaler.core.memory import Sample
-from agentscaler.core.policy import Mode, Policy, ReplicaPolicy, WorkerPolicy
+from agentscaler.core.policy import CachePolicy, Mode, Policy, ReplicaPolicy, WorkerPolicy
 from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
 
 EIGHT = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=8))
@@ -214,3 +216,24 @@ def test_a_stale_half_open_breaker_does_not_tighten_all_others() -> None:
         settings = loop.ticks(2, upstream_call_rate=10.0, upstream_5xx_rate=0.6, breaker_state=1.0).settings
         assert settings.breaker.failure_rate_threshold_percent == 50
         loop.ticks(2, upstream_call_rate=10.0, upstream_5xx_rate=0.4, breaker_state=1.0)
+
+
+def test_memory_that_no_cut_frees_leaves_half_of_the_workers() -> None:
+    """Idle it stands above the objective: what runs take is little, and cuts do not help."""
+    policy = replace(POLICY, replicas=ReplicaPolicy(min=2, max=30), workers=WorkerPolicy(min=1, max=32, initial=8))
+    loop = Loop(replace(policy, cache=CachePolicy()))
+    draws = random.Random(5)
+    for _ in range(720):
+        size, limit = loop.target.replicas, workers(loop.decisions[-1]) if loop.decisions else 8
+        busy = min(sum(draws.random() < 0.012 for _ in range(1000)), limit * size)
+        held = (845 + 3 * busy / size) * MEBIBYTE
+        loop.tick(
+            in_flight=float(busy),
+            in_flight_max=float(ceil(busy / size)),
+            worker_limit=float(limit),
+            memory_max_bytes=held,
+            memory_mean_bytes=held,
+            cache_bytes=0.0,
+        )
+        assert workers(loop.decisions[-1]) >= 4
+    assert loop.target.replicas <= 5

@@ -28,6 +28,7 @@ from tests.worlds import (
     Loop,
     condition,
     observe,
+    without_hold,
     workers,
 )
 
@@ -253,3 +254,13 @@ def test_workers_that_arrive_late_order_no_replicas_in_their_place() -> None:
     size = loop.target.replicas
     assert workers(loop.tick(**SPIKE, worker_limit=8.0)) > 8
     assert loop.ticks(6, **SPIKE, worker_limit=8.0).settings.replicas == size
+
+
+def test_after_minutes_without_a_decision_a_full_window_passes_before_anything_shrinks() -> None:
+    """The API server was away: what was needed meanwhile nobody knows."""
+    loop = Loop(without_hold(replace(POLICY, replicas=ReplicaPolicy(min=1, max=20))))
+    size = loop.ticks(180, **BUSY).settings.replicas
+    assert size > 2
+    assert loop.tick(seconds=300.0).settings.replicas == size
+    assert loop.ticks(6).settings.replicas == size
+    assert loop.ticks(12).settings.replicas < size

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,6 +130,16 @@ class TestDependency:
         left = workers(loop.ticks(8, upstream_429_rate=2.0))
         for rate in (1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2):
             assert workers(loop.tick(upstream_429_rate=rate)) == left
+
+    def test_about_half_of_the_calls_failing_does_not_move_the_breaker_to_and_fro(self) -> None:
+        loop = Loop()
+        loop.ticks(40)
+        draws = random.Random(3)
+        seen = []
+        for _ in range(240):
+            failing = 4.0 * min(max(draws.gauss(0.5, 0.03), 0.0), 1.0)
+            seen.append(loop.tick(upstream_5xx_rate=failing).settings.breaker.failure_rate_threshold_percent)
+        assert sum(a != b for a, b in pairwise(seen)) <= 2
 
     def test_the_wait_does_not_grow_once_the_breaker_has_closed(self) -> None:
         loop = Loop()

@@ -43,6 +43,7 @@ def pods(value: int, period_seconds: int = 60) -> ScalingPolicy:
     [
         (100, 500, percent(10), 110),  # the HPA's floating point says 111
         (5, 50, percent(10), 6),  # upwards a part of a pod is a pod
+        (0, 20, percent(100), 2),  # of nothing, that of one pod: what rests could never wake
         (7, 50, percent(50), 11),
         (100, 1, percent(10), 90),
         (5, 1, percent(10), 4),  # downwards as well

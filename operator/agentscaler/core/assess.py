@@ -6,7 +6,7 @@ from agentscaler.core.breaker import remember_upstream
 from agentscaler.core.capacity import reachable_workers
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.demand import demand, lead_seconds
-from agentscaler.core.diagnose import all_targets_down, diagnose
+from agentscaler.core.diagnose import all_targets_down, diagnose, upstream_throttled
 from agentscaler.core.forecast import WINDOWS, foresee
 from agentscaler.core.learn import learn, memory_law
 from agentscaler.core.margin import judge
@@ -17,6 +17,7 @@ from agentscaler.core.relief import memory_short
 from agentscaler.core.settings import Settings
 from agentscaler.core.situation import Knowledge, Situation, serving_pods
 from agentscaler.core.target import Target
+from agentscaler.core.throttle import is_futile
 from agentscaler.core.upstream import FRESH_SECONDS, fails_afresh, failure_rate
 from agentscaler.core.values import replace
 
@@ -55,7 +56,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         reserve=_reserve(policy, memory, working),
     )
     knowledge = _knowledge(target, observation, certain=wanted.certain if wanted else None)
-    memory = _with_times(memory, knowledge, now)
+    memory = _with_times(_with_gap(memory, policy, target, now), knowledge, now)
     if memory.base_workers is None and current.workers is None and reported:
         memory = replace(memory, base_workers=int(reported))
     if not memory.needs:
@@ -91,6 +92,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
             reach=reachable_workers(s),
             slots=slots,
             failing_afresh=now - s.memory.failed_afresh_at < FRESH_SECONDS,
+            throttled=upstream_throttled(observation) and not is_futile(memory, observation, now),
         ),
     )
     return replace(s, memory=remember_upstream(s.memory, s))
@@ -103,6 +105,18 @@ def _with_failures(memory: Memory, observation: Observation, elapsed: float, now
         return memory
     afresh = fails_afresh(observation, memory.failure_rate, elapsed)
     return replace(memory, failure_rate=rate, failed_afresh_at=now if afresh else min(memory.failed_afresh_at, now))
+
+
+def _with_gap(memory: Memory, policy: Policy, target: Target, now: float) -> Memory:
+    """After a time in which nothing was decided, nothing is known of it: a full window passes before any saving.
+
+    The API server may have been away, or the spec refused; the size of now counts as needed, as after a restart.
+    """
+    gap = now - memory.decided_at if memory.decided_at else 0.0
+    if gap <= max(2 * policy.interval_seconds, policy.window_seconds):
+        return memory
+    needs = (*memory.needs, Sample(now, float(target.replicas)))
+    return replace(memory, known_since=None, partial_since=None, needs=needs)
 
 
 def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
@@ -120,6 +134,8 @@ def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
             relieved_at=min(memory.relieved_at, now),
             throttled_at=min(memory.throttled_at, now),
             cache_changed_at=min(memory.cache_changed_at, now),
+            throttle_cut=None,
+            throttle_futile=None,
             trial=None,
             rests=(),
             undelivered_since=None,

@@ -25,8 +25,9 @@ TRIALS_OF_THROTTLED = 3
 """So many trial calls have to succeed before a breaker closes while there are 429s: a provider that answers a few calls
 and refuses the rest would close it with each lucky one, and many calls are wasted until it opens again."""
 CALM_SECONDS = 120.0
-MOST = 0.5
-"""Share of the calls. A breaker that refuses while most would succeed costs more than it saves."""
+MOST, FEWER_THAN_MOST, MORE_THAN_MOST = 0.5, 0.4, 0.6
+"""Share of the calls. A breaker that refuses while most would succeed costs more than it saves; the second share makes
+it mild, the third strict again: about half of the calls must not move it to and fro."""
 FALLING = 0.9
 """Of the failures when breakers closed: a rate that has not fallen to this share may tell that calls still fail."""
 RISING, LEAST_RISE = 1.2, 0.1
@@ -126,7 +127,10 @@ def most_calls_succeed(s: Situation) -> bool:
     since = s.memory.upstream_bad_since
     if since is None or s.now - since <= RATE_WINDOW_SECONDS:
         return False
-    return upstream_shares(s.observation)[0] < MOST and not upstream_throttled(s.observation)
+    threshold, now = s.policy.breaker.failure_rate_threshold_percent, s.current.breaker.failure_rate_threshold_percent
+    mild = threshold is not None and now == threshold.max
+    least = MORE_THAN_MOST if mild else FEWER_THAN_MOST
+    return upstream_shares(s.observation)[0] < least and not upstream_throttled(s.observation)
 
 
 def provider_is_back(s: Situation) -> bool:

@@ -35,10 +35,8 @@ from agentscaler.core.guards import (
     keep_the_unknown,
     obey_full_pause,
     obey_pause,
-    remember_throttle,
     save_only_in_peace,
     spare_dependency,
-    withdraw_throttled,
 )
 from agentscaler.core.hold import hold_peaks, hold_seconds, remember_changes
 from agentscaler.core.hpa import hpa_replicas
@@ -54,6 +52,7 @@ from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.state import keep_state
 from agentscaler.core.target import Target
+from agentscaler.core.throttle import remember_throttle, withdraw_throttled
 from agentscaler.core.trial import judge_trial, remember_trial
 from agentscaler.core.values import replace
 

@@ -16,6 +16,8 @@ THROTTLED_SHARE = 0.02
 OPEN = 2
 REFUSED_SHARE = 0.25
 """Share of the runs that open breakers refuse from which it is the provider and not one pod."""
+MOST = 0.5
+"""Share of the runs."""
 FULL = 0.8
 OVERSIZED = 0.4
 
@@ -58,11 +60,12 @@ def diagnose(
     reach: int,
     slots: int,
     failing_afresh: bool = False,
+    throttled: bool = False,
 ) -> Diagnosis:
     """The first that fits, most dangerous first.
 
     `reach` is the highest worker count that is safe now, `slots` the workers of all pods that serve, `failing_afresh`
-    whether `fails_afresh` said so within the last half minute.
+    whether `fails_afresh` said so within the last half minute, `throttled` whether 429s are a limit.
     """
     if memory_short:
         return Diagnosis.MEMORY_BOUND
@@ -70,23 +73,28 @@ def diagnose(
         return Diagnosis.DEAD
     if demand is None:
         return Diagnosis.UNKNOWN
-    if failing_afresh or upstream_failing(observation) or upstream_throttled(observation):
+    if failing_afresh or upstream_failing(observation) or throttled:
         return Diagnosis.DEPENDENCY_BOUND
     if demand.queued_runs > 0 and (demand.surge or demand.busy_runs >= FULL * slots):
         return Diagnosis.WORKER_BOUND if workers is None or workers < reach else Diagnosis.REPLICA_BOUND
     if demand.busy_runs == 0 and observation.signal(SignalName.REQUEST_RATE_60).health is Health.IDLE:
         return Diagnosis.IDLE
-    if _errors_without_load(policy, observation):
+    if _errors_without_load(policy, observation, full=demand.busy_runs >= FULL * slots):
         return Diagnosis.DEPENDENCY_BOUND
     if demand.ahead_runs < OVERSIZED * slots and target.ready_replicas > policy.replicas.min:
         return Diagnosis.OVERSIZED
     return Diagnosis.STEADY
 
 
-def _errors_without_load(policy: Policy, observation: Observation) -> bool:
-    """Errors of an agent that says nothing of its upstream are taken for the provider's."""
+def _errors_without_load(policy: Policy, observation: Observation, *, full: bool) -> bool:
+    """Errors of an agent that says nothing of its upstream are taken for the provider's.
+
+    Unless its workers are full and most runs succeed: what is overloaded fails, too, and needs capacity.
+    """
     if observation.value(SignalName.UPSTREAM_5XX_RATE) is not None:
         return False
     errors = observation.value(SignalName.ERROR_RATIO)
     promised = policy.objectives.error_ratio
-    return errors is not None and promised is not None and errors > max(promised, FAILING_SHARE)
+    if errors is None or promised is None or (full and errors < MOST):
+        return False
+    return errors > max(promised, FAILING_SHARE)

@@ -5,25 +5,15 @@ from __future__ import annotations
 from agentscaler.api.conditions import Reason
 from agentscaler.core.breaker import most_calls_succeed, provider_is_back
 from agentscaler.core.budget import budget_burns
-from agentscaler.core.capacity import base_workers
 from agentscaler.core.decision import Diagnosis
-from agentscaler.core.diagnose import OPEN, upstream_failing, upstream_throttled
-from agentscaler.core.memory import Memory
+from agentscaler.core.diagnose import OPEN, upstream_failing
 from agentscaler.core.observation import SignalName
-from agentscaler.core.policy import Mode
 from agentscaler.core.settings import Cache, Knob, with_knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
 from agentscaler.core.values import replace
 
 OUTAGE_GROWTH = 2
 """Replicas in an outage that leaves most calls well, over those before it."""
-THROTTLE_FACTOR = 0.8
-"""Multiplicative decrease on 429s, as in AIMD; the increase is the demand rule's."""
-THROTTLE_SECONDS = 75.0
-"""A cut shows in the rate of the last minute after that minute and a scrape."""
-RETURN_SECONDS = 30.0
-RETURN_SHARE = 8
-"""Every half minute without 429s an eighth of the workers comes back, one at least: the additive increase."""
 CREDIT_START_UPS = 3.0
 LEAST_CREDIT_SECONDS = 120.0
 
@@ -96,58 +86,6 @@ def _outage_behind_memory(s: Situation) -> bool:
     """
     is_open = (s.value(SignalName.BREAKER_STATE) or 0) >= OPEN
     return s.diagnosis is Diagnosis.MEMORY_BOUND and is_open and upstream_failing(s.observation)
-
-
-def withdraw_throttled(s: Situation, d: Draft) -> Draft:
-    """Workers that only earn 429s are worth nothing: a fifth goes, and comes back step by step."""
-    workers, cap = d.settings.workers, s.memory.throttle_cap
-    if workers is None or s.policy.workers.mode is Mode.OFF:
-        return d
-    if cap is not None and cap < workers:
-        d = d.workers("withdraw-throttled", cap, Reason.RATE_LIMITED, "the provider answered 429: back step by step")
-        if cap < base_workers(s) and d.settings.replicas > s.current.replicas:
-            why = "the provider's rate is the limit: replicas wait until all workers are back"
-            d = d.replicas("withdraw-throttled", s.current.replicas, Reason.RATE_LIMITED, why)
-            d = d.limit(Reason.RATE_LIMITED, why)
-    if not _throttled_now(s) or s.now - s.memory.throttled_at < THROTTLE_SECONDS:
-        return d
-    assert d.settings.workers is not None
-    fewer = max(s.policy.workers.min, int(d.settings.workers * THROTTLE_FACTOR))
-    return d.workers("withdraw-throttled", fewer, Reason.RATE_LIMITED, "the provider answers 429: fewer runs at a time")
-
-
-def remember_throttle(s: Situation, d: Draft, memory: Memory) -> Memory:
-    """Note the cap, when it last moved, and the rate of 429s."""
-    rate = s.value(SignalName.UPSTREAM_429_RATE)
-    # A counter with a label is not there before its first event: unknown is no throttle, and the cap may return.
-    throttled = rate is not None and upstream_throttled(s.observation)
-    since = (s.now if memory.throttled_since is None else memory.throttled_since) if throttled else None
-    rate = memory.throttle_rate if rate is None else rate
-    if (memory.throttle_rate, memory.throttled_since) != (rate, since):
-        memory = replace(memory, throttle_rate=rate, throttled_since=since)
-    step = next((step for step in reversed(d.steps) if step.rule == "withdraw-throttled"), None)
-    if step is not None and step.knob is Knob.WORKERS and _throttled_now(s):
-        if s.now - s.memory.throttled_at >= THROTTLE_SECONDS:
-            return replace(memory, throttle_cap=d.settings.workers, throttled_at=s.now)
-        return memory
-    cap = memory.throttle_cap
-    if cap is None or throttled or s.now - memory.throttled_at < RETURN_SECONDS:
-        return memory
-    cap += max(1, cap // RETURN_SHARE)
-    return replace(memory, throttle_cap=cap if cap < s.policy.workers.max else None, throttled_at=s.now)
-
-
-def _throttled_now(s: Situation) -> bool:
-    """429s come in now, and do not only stand in the minute that the rate looks back.
-
-    In the first minute of a throttle each new 429 raises the rate; after it, a rate that does not fall is fed.
-    """
-    if s.knowledge is not Knowledge.KNOWN or not upstream_throttled(s.observation):
-        return False
-    rate, before, since = s.value(SignalName.UPSTREAM_429_RATE) or 0.0, s.memory.throttle_rate, s.memory.throttled_since
-    if since is None or s.now - since < THROTTLE_SECONDS:
-        return rate > 1.01 * before
-    return rate >= 0.97 * before
 
 
 def keep_the_unknown(s: Situation, d: Draft) -> Draft:

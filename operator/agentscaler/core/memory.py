@@ -111,6 +111,17 @@ class Ended:
     failed: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ThrottleCut:
+    """What became of the calls when workers were cut for 429s."""
+
+    at: float
+    share: float
+    """Of the calls, answered 429."""
+    succeeded: float
+    """Calls per second."""
+
+
 class TrialKind(StrEnum):
     """What is tried with the cache."""
 
@@ -188,12 +199,18 @@ class Memory:
     """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
     relieved_at: float = 0.0
     """When memory pressure last forced a cut, or the cap last relaxed."""
+    relieved_bytes: float = 0.0
+    """What the worst pod held when pressure last forced a cut of workers."""
     throttle_cap: int | None = None
     """Highest worker count after 429s; it grows step by step while there are none."""
     throttled_since: float | None = None
     """Since when the provider has been answering 429."""
     throttled_at: float = 0.0
     """When the cap last moved."""
+    throttle_cut: ThrottleCut | None = None
+    """The last cut, until it is known whether it has helped."""
+    throttle_futile: Sample | None = None
+    """Share of calls answered 429 that fewer workers did not lower, and when it was last seen."""
     throttle_rate: float = 0.0
     """429s per second at the last tick: rates look back a minute, so only one that does not fall is news."""
     failure_rate: float = 0.0

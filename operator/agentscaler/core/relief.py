@@ -39,6 +39,8 @@ SLACK = 0.05
 RISES = 2
 RISE_SECONDS = 60.0
 """Scrapes further apart than this tell no rise."""
+USELESS = 0.98
+"""Of what the worst pod held when workers were last cut."""
 LEAK_SHARE = 0.5
 """Below this share of what a pod holds, its runs are not what fills it."""
 
@@ -78,6 +80,9 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
                 Reason.MEMORY_PRESSURE,
                 "the worst pod holds more than its runs explain: look for a leak, or raise the memory limit",
             )
+    elif s.memory.relieved_bytes and worst > USELESS * s.memory.relieved_bytes:
+        # A cut of workers before this one freed nothing: it is not the runs that fill the pod.
+        floor = max(floor, busy_level(s) // 2)
     fewer = max(floor, min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
@@ -255,14 +260,21 @@ def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     fewer = Knob.WORKERS in relieved and (d.settings.workers or 0) < (s.current.workers or 0)
     smaller = Knob.CACHE in relieved and (d.settings.cache.max_bytes or 0) < (s.current.cache.max_bytes or 0)
     if fewer or smaller:
-        return replace(memory, worker_cap=d.settings.workers if fewer else memory.worker_cap, relieved_at=s.now)
+        if fewer:
+            held = s.value(SignalName.MEMORY_MAX_BYTES) or 0.0
+            memory = replace(memory, worker_cap=d.settings.workers, relieved_bytes=held)
+        return replace(memory, relieved_at=s.now)
     budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
     if memory.worker_cap is None:
         return memory
     if budget is None:
         return replace(memory, worker_cap=None)
-    if worst is None or worst > budget:
+    if worst is None:
         return memory
+    if worst > budget:
+        # A cut that did not help within five minutes was no cure: half of the busy level comes back.
+        stays = s.now - memory.relieved_at <= CALM_SECONDS
+        return memory if stays else replace(memory, worker_cap=max(memory.worker_cap, busy_level(s) // 2))
     wait = CALM_SECONDS if worst > RELAX_BELOW * budget else RELAX_SECONDS
     if s.now - memory.relieved_at < wait:
         return memory

@@ -67,5 +67,6 @@ def _limit(current: int, policy: ScalingPolicy, changes: tuple[Change, ...], now
     if policy.type is PolicyType.PODS:
         return start + policy.value if up else start - policy.value
     if up:
-        return -(-start * (100 + policy.value) // 100)
+        # A percentage of nothing would keep a service that rests at zero there.
+        return -(-max(start, 1) * (100 + policy.value) // 100)
     return start * (100 - policy.value) // 100

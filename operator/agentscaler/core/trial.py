@@ -22,7 +22,8 @@ WINDOW_SECONDS = 300.0
 SETTLE_SECONDS = 120.0
 """Before it a cache that was changed has not begun to fill."""
 LONGEST_SECONDS = 3600.0
-"""A larger cache that has not filled in this time was large enough before it is judged: it is kept."""
+SHRUNK_SECONDS = 2 * (SETTLE_SECONDS + WINDOW_SECONDS)
+"""After such times a trial tells nothing any more, of a larger and of a smaller cache: what it set stays, unjudged."""
 DEVIATIONS = 2.0
 """Standard deviations that two ratios must differ by."""
 WORTH = 0.02
@@ -40,6 +41,7 @@ class Verdict(Enum):
     PENDING = "pending"
     KEEP = "keep"
     TAKE_BACK = "take back"
+    TOO_OLD = "too old"
 
 
 def resting(s: Situation, kind: TrialKind) -> bool:
@@ -50,24 +52,37 @@ def resting(s: Situation, kind: TrialKind) -> bool:
 def verdict(s: Situation) -> Verdict:
     """Of the trial that is under way; PENDING where there is none, or not enough is known."""
     trial, ratio, lookups = s.memory.trial, s.value(SignalName.CACHE_HIT_RATIO), lookups_of(s)
-    if trial is None or ratio is None or lookups is None:
+    if trial is None:
         return Verdict.PENDING
+    age = s.now - trial.at
+    if age >= (SHRUNK_SECONDS if trial.kind is TrialKind.SHRINK else LONGEST_SECONDS):
+        return Verdict.TOO_OLD
     if s.target.rolling_out or s.target.replicas != trial.replicas:
-        return Verdict.KEEP
-    age, gain = s.now - trial.at, ratio - trial.hit_ratio
+        return Verdict.TOO_OLD  # new pods begin with a cold cache
+    if ratio is None or lookups is None:
+        return Verdict.PENDING
+    gain = ratio - trial.hit_ratio
     pooled = (ratio * lookups + trial.hit_ratio * trial.lookups) / (lookups + trial.lookups)
     chance = DEVIATIONS * sqrt(pooled * (1 - pooled) * (1 / lookups + 1 / trial.lookups))
     if trial.kind is TrialKind.SHRINK:
         if age >= WINDOW_SECONDS and gain < -max(chance, HARM):
             return Verdict.TAKE_BACK
         return Verdict.KEEP if age >= SETTLE_SECONDS + WINDOW_SECONDS else Verdict.PENDING
-    if age >= LONGEST_SECONDS or (age >= SETTLE_SECONDS and gain > max(chance, HARM)):
+    if age >= SETTLE_SECONDS and gain > max(chance, HARM):
         return Verdict.KEEP
-    held, size = s.value(SignalName.CACHE_BYTES), trial.after.max_bytes
-    filling = trial.kind is TrialKind.GROW and held is not None and size is not None and held < FILLED * size
-    if age < SETTLE_SECONDS + WINDOW_SECONDS or filling:
+    if age < SETTLE_SECONDS + WINDOW_SECONDS or _takes_effect(s, trial, age):
         return Verdict.PENDING
     return Verdict.TAKE_BACK if gain + chance < WORTH else Verdict.KEEP
+
+
+def _takes_effect(s: Situation, trial: Trial, age: float) -> bool:
+    """Whether more is still to come of a larger cache that fills, or of entries that would have expired."""
+    before, after, held = trial.before, trial.after, s.value(SignalName.CACHE_BYTES)
+    if trial.kind is TrialKind.LENGTHEN:
+        return age < (after.ttl_seconds or 0) - (before.ttl_seconds or 0) + WINDOW_SECONDS
+    if held is None or after.max_bytes is None or before.max_bytes is None:
+        return False
+    return held < before.max_bytes + FILLED * (after.max_bytes - before.max_bytes)
 
 
 def lookups_of(s: Situation) -> float | None:
@@ -104,9 +119,10 @@ def remember_trial(s: Situation, d: Draft, settings: Settings, memory: Memory) -
         return memory
     if trial.after != before:
         return replace(memory, trial=None)
-    if verdict(s) is Verdict.KEEP:
+    found = verdict(s)
+    if found is Verdict.KEEP:
         return replace(memory, trial=None, rests=tuple(each for each in memory.rests if each.kind is not trial.kind))
-    return memory
+    return replace(memory, trial=None) if found is Verdict.TOO_OLD else memory
 
 
 def _begun(s: Situation, after: Cache) -> Trial | None:

@@ -22,8 +22,9 @@ from agentscaler.kube.case import Case, Delivered, Event, Outcome
 from agentscaler.kube.delivery import Delivery
 from agentscaler.kube.errors import KubeError
 from agentscaler.kube.events import Events
+from agentscaler.kube.live import DeploymentFacts
 from agentscaler.kube.memo import Memo, Problem, problem_of
-from agentscaler.kube.scale import Scaled, Scaler
+from agentscaler.kube.scale import Scaled, Scaler, is_ordered
 from agentscaler.kube.store import Store
 from agentscaler.kube.touch import Touch
 from agentscaler.kube.writer import StatusWriter
@@ -79,7 +80,7 @@ class Actuator:
         outcome = await self._scale(case, decision, outcome, memo)
         # Start values are no move.
         started = case.before.settings is not None and decision.reason is not Reason.INITIAL
-        if case.fresh and decision.changed and outcome.problem is None and started:
+        if case.fresh and outcome.moved(decision) and outcome.problem is None and started:
             outcome = _with(outcome, Event(decision.reason, decision.summary))
         return outcome
 
@@ -108,25 +109,37 @@ class Actuator:
         facts = case.live.deployment
         if facts is None:
             return outcome
-        if case.live.conflict is not None or outcome.problem is not None or not case.fresh:
-            return await self._settled(case, outcome, memo)
         wanted = decision.settings.replicas
-        if wanted == facts.replicas:
+        if case.live.conflict is not None or not case.fresh or wanted == facts.replicas:
             return await self._settled(case, outcome, memo)
+        if outcome.problem is not None and not _goes_on(case, facts, wanted, outcome.problem):
+            outcome = await self._settled(case, outcome, memo)
+            return _not_scaled(case, decision, outcome, Scaled(facts.replicas, problem=outcome.problem))
         if 0 < wanted < facts.replicas:
-            if _more_work_per_pod_is_coming(case, outcome.delivered):
-                wait = Problem(Reason.WAITING_FOR_REPORT, "fewer pods wait until those that stay report more workers")
-                return _not_scaled(case, decision, outcome, Scaled(facts.replicas, hold=wait))
-            written, _, told = await self._status.write(case, outcome, memo, must=True)
-            outcome = replace(
-                outcome,
-                events=(*outcome.events, *told),
-                writes=(*outcome.writes, "status") if written else outcome.writes,
-            )
+            stays = await self._first(case, facts, wanted, outcome, memo)
+            if isinstance(stays, Scaled):
+                return _not_scaled(case, decision, outcome, stays)
+            outcome = stays
         scaled = await self._scaler.scale(case, facts, wanted, memo)
         if scaled.replicas != wanted:
             return _not_scaled(case, decision, outcome, scaled)
         return replace(outcome, replicas=wanted, writes=(*outcome.writes, "scale"))
+
+    async def _first(
+        self, case: Case, facts: DeploymentFacts, wanted: int, outcome: Outcome, memo: Memo
+    ) -> Scaled | Outcome:
+        """What has to be done before pods leave; why they stay, where they do."""
+        if _more_work_per_pod_is_coming(case, outcome.delivered):
+            wait = Problem(Reason.WAITING_FOR_REPORT, "fewer pods wait until those that stay report more workers")
+            return Scaled(facts.replicas, hold=wait)
+        stays = await self._scaler.choose(case, facts, wanted, memo)
+        if stays is not None:
+            return stays
+        written, problem, told = await self._status.write(case, replace(outcome, replicas=wanted), memo, must=True)
+        if problem is not None:
+            return Scaled(facts.replicas, problem=problem)
+        writes = (*outcome.writes, "status") if written else outcome.writes
+        return replace(outcome, events=(*outcome.events, *told), writes=writes)
 
     async def _settled(self, case: Case, outcome: Outcome, memo: Memo) -> Outcome:
         """Clear deletion costs once nobody is leaving."""
@@ -181,13 +194,25 @@ def _more_work_per_pod_is_coming(case: Case, delivered: Delivered) -> bool:
     )
 
 
+def _goes_on(case: Case, facts: DeploymentFacts, wanted: int, problem: Problem) -> bool:
+    """Whether replicas move although something else could not be written.
+
+    What a person orders does, and growth where time mends the problem; nothing is saved meanwhile.
+    """
+    return is_ordered(case, facts, wanted) or wanted == 0 or (wanted > facts.replicas and not problem.stalled)
+
+
 def _not_scaled(case: Case, decision: Decision, outcome: Outcome, scaled: Scaled) -> Outcome:
     """The decision's memory without the move that did not happen, so that the next tick decides on it anew."""
+    before = case.before
     memory = replace(
         decision.memory,
         settings=replace(decision.settings, replicas=scaled.replicas),
-        changes=case.before.changes,
-        manual_replicas=case.before.manual_replicas,
+        changes=before.changes,
+        manual_replicas=before.manual_replicas,
+        action_tokens=before.action_tokens,
+        shrunk_from=before.shrunk_from,
+        cut_tokens=before.cut_tokens,
     )
     return replace(
         outcome,

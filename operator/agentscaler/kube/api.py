@@ -30,6 +30,8 @@ _THREADS = 12
 _WRITES_AT_ONCE = 8  # leaves threads for reads
 _MOST_WAITING = 4 * _WRITES_AT_ONCE  # from here on what can wait leaves its turn to the others
 _WRITE_ATTEMPTS = 3
+_TIMED_OUT = frozenset({0, 504})
+"""Statuses (0: no answer) after which nobody knows whether a write was carried out."""
 _LONGEST_PATIENCE_SECONDS = 10.0
 
 
@@ -219,7 +221,7 @@ class KubeApi:
                     raise
                 self._bucket.pause(error.retry_after_seconds)
             except Unavailable as error:
-                if attempt == _WRITE_ATTEMPTS or not error.status:
+                if attempt == _WRITE_ATTEMPTS or error.status in _TIMED_OUT:
                     raise
                 await asyncio.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 (guards nothing)
             finally:

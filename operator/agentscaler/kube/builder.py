@@ -56,7 +56,7 @@ class Builder:
         restarted_for = facts.restarted_for if facts is not None else None
         generation = delivered.restart_generation if delivered.restart_generation is not None else restarted_for
         wanted = template_hash(case.record, generation)
-        if memo.refused is not None and memo.refused_hash == wanted and now < memo.retry_at:
+        if memo.refused is not None and memo.refused_hash == wanted and 0 < memo.retry_at - now <= RETRY_SECONDS:
             return Built(memo.refused)
         memo.refused = None
         try:
@@ -86,7 +86,7 @@ class Builder:
         if not memo.fingerprint:
             memo.fingerprint = facts.template_fingerprint
         changed = facts.template_fingerprint != memo.fingerprint
-        return changed and now - memo.restored_at >= RESTORE_EVERY_SECONDS
+        return changed and not 0 <= now - memo.restored_at < RESTORE_EVERY_SECONDS
 
     async def _create(self, case: Case, generation: int | None, replicas: int, memo: Memo, wanted: str) -> Built:
         """Create it. Without force: what carries another selector is somebody else's, and the API server says so."""

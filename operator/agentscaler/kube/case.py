@@ -11,6 +11,8 @@ from agentscaler.core.decision import Decision
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
+from agentscaler.core.settings import Settings
+from agentscaler.core.values import replace
 from agentscaler.kube.live import Live
 from agentscaler.kube.memo import Problem
 from agentscaler.kube.store import Record
@@ -95,3 +97,13 @@ class Outcome:
     events: tuple[Event, ...] = ()
     writes: tuple[str, ...] = ()
     """Kinds of what was written."""
+
+    def applied(self, decision: Decision) -> Settings:
+        """What of a decision holds now: replicas that are held, or could not be written, have not moved."""
+        if self.replicas is None:
+            return decision.settings
+        return replace(decision.settings, replicas=self.replicas)
+
+    def moved(self, decision: Decision) -> bool:
+        """Whether any knob of a decision moved."""
+        return self.applied(decision) != decision.current

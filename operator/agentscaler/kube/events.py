@@ -43,7 +43,7 @@ class Events:
             now: Unix seconds.
         """
         key = (record.uid, str(event.reason), event.note)
-        if now - self._told.get(key, -QUIET_SECONDS) < QUIET_SECONDS:
+        if 0 <= now - self._told.get(key, -QUIET_SECONDS) < QUIET_SECONDS:
             return False
         self._told[key] = now
         self._told.move_to_end(key)

@@ -138,7 +138,7 @@ def tuning_generation(tuning: str | None) -> int | None:
     """The generation that a `tuning.json` states; None when it is missing or broken."""
     try:
         generation = json.loads(tuning or "")["generation"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return generation if type(generation) is int else None
 

@@ -38,7 +38,7 @@ class Pods:
         scopes = self._scopes(deployments)
         rolling = {scope for d, scope in scopes if d.rolling_out}
         pods, replica_sets = await asyncio.gather(
-            self._read(PODS.path, {scope for _, scope in scopes}, _pod),
+            self._read(PODS.path, {scope for _, scope in scopes}, pod_of),
             self._read(REPLICA_SETS.path, rolling, _replica_set),
         )
         result: dict[str, tuple[PodFacts, ...]] = {}
@@ -80,8 +80,11 @@ class Pods:
         return {scope: answer for scope, answer in zip(ordered, answers, strict=True) if answer is not None}
 
 
-def _pod(body: Mapping[str, Any]) -> tuple[_Key, PodFacts] | None:
-    """A pod under the Deployment that it is of: selectors may overlap, owners do not."""
+def pod_of(body: Mapping[str, Any]) -> tuple[tuple[str, str], PodFacts] | None:
+    """A pod under namespace and name of the Deployment that it is of: selectors may overlap, owners do not.
+
+    None for one that has ended for good, or is of no Deployment.
+    """
     metadata = body["metadata"]
     owner = _controller(metadata)
     suffix = f"-{(metadata.get('labels') or {}).get(_HASH, '')}"

@@ -40,19 +40,21 @@ class Scaler:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
-    async def scale(self, case: Case, facts: DeploymentFacts, wanted: int, memo: Memo) -> Scaled:
-        """Bring the target to `wanted` replicas; never raises a `KubeError`.
+    async def choose(self, case: Case, facts: DeploymentFacts, wanted: int, memo: Memo) -> Scaled | None:
+        """Choose the pods that leave; why none may, or None. Never raises a `KubeError`.
 
         Pods are only removed by a decision of our own when it is known what each of them is doing; a person's order
         (a size, a bound, zero) is carried out in any case, with the idle ones first as far as that is known.
         """
-        if wanted == facts.replicas:
-            return Scaled(facts.replicas)
         try:
-            if wanted < facts.replicas and wanted > 0:
-                hold = await self._mark(case, facts, wanted, memo)
-                if hold is not None:
-                    return Scaled(facts.replicas, hold=hold)
+            hold = await self._mark(case, facts, wanted, memo)
+        except KubeError as error:
+            return Scaled(facts.replicas, problem=problem_of(error))
+        return None if hold is None else Scaled(facts.replicas, hold=hold)
+
+    async def scale(self, case: Case, facts: DeploymentFacts, wanted: int, memo: Memo) -> Scaled:
+        """Bring the target to `wanted` replicas; never raises a `KubeError`. Fewer: `choose` comes before it."""
+        try:
             written = await self._write(facts, wanted, memo, case.now)
             return Scaled(wanted, written=True) if written else Scaled(facts.replicas)
         except KubeError as error:
@@ -82,7 +84,7 @@ class Scaler:
             return None
         busy = await case.in_flight()
         unknown = [pod for pod in ready if pod.name not in busy]
-        if unknown and not _is_ordered(case, facts, wanted):
+        if unknown and not is_ordered(case, facts, wanted):
             return Problem(
                 Reason.HOLDING_UNKNOWN, "no pod is removed while it is not known how many runs each one has in flight"
             )
@@ -122,6 +124,9 @@ class Scaler:
             except Conflict:
                 # As a rule only the Deployment's own status has moved on.
                 live = await self._api.get(path)
+                if live["metadata"]["uid"] == facts.uid and live["spec"].get("replicas") == wanted:
+                    memo.wrote_deployment(live, now)  # an attempt before this one went through
+                    return True
                 if live["metadata"]["uid"] != facts.uid or (live["spec"].get("replicas") or 0) != facts.replicas:
                     return False
                 version = live["metadata"]["resourceVersion"]
@@ -135,8 +140,8 @@ def _is_ours(pod: PodFacts) -> bool:
     return pod.deletion_cost is not None and pod.deletion_cost <= OUR_COST
 
 
-def _is_ordered(case: Case, facts: DeploymentFacts, wanted: int) -> bool:
-    """Whether a person, not a saving, asks for fewer pods."""
+def is_ordered(case: Case, facts: DeploymentFacts, wanted: int) -> bool:
+    """Whether a person asks for this size, and not demand or a saving."""
     policy, decision = case.policy, case.decision
     if policy is None or decision is None or policy.replicas.mode is not Mode.AUTO:
         return True

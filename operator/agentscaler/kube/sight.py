@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agentscaler.kube.api import KubeApi
-from agentscaler.kube.facts import is_finished, pod_facts
 from agentscaler.kube.live import DeploymentFacts, PodFacts
 from agentscaler.kube.paths import PODS
+from agentscaler.kube.pods import pod_of
 
 
 async def pods_of(api: KubeApi, facts: DeploymentFacts) -> tuple[PodFacts, ...]:
@@ -14,10 +14,5 @@ async def pods_of(api: KubeApi, facts: DeploymentFacts) -> tuple[PodFacts, ...]:
     Raises:
         KubeError: They cannot be read.
     """
-    found = await api.list(
-        PODS.path(facts.namespace),
-        label_selector=facts.selector,
-        resource_version="",
-        keep=lambda body: None if is_finished(body) else pod_facts(body),
-    )
-    return tuple(found)
+    found = await api.list(PODS.path(facts.namespace), label_selector=facts.selector, resource_version="", keep=pod_of)
+    return tuple(pod for key, pod in found if key == (facts.namespace, facts.name))

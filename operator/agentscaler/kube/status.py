@@ -85,7 +85,7 @@ def shown(case: Case, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
     }
     if decision is not None:
         status["diagnosis"] = str(decision.diagnosis)
-        status |= _decided(case, decision, old, now)
+        status |= _decided(case, decision, outcome, old, now)
     return {key: value for key, value in status.items() if value not in (None, [], {})}
 
 
@@ -174,15 +174,16 @@ def _settings(case: Case, outcome: Outcome) -> dict[str, Any] | None:
     return tuning.to_status(settings, delivered.generation)
 
 
-def _decided(case: Case, decision: Decision, old: Mapping[str, Any], now: str) -> dict[str, Any]:
+def _decided(case: Case, decision: Decision, outcome: Outcome, old: Mapping[str, Any], now: str) -> dict[str, Any]:
+    changed = outcome.moved(decision)
     parts: dict[str, Any] = {}
     if decision.recommended != decision.settings:
         parts["recommended"] = tuning.to_status(decision.recommended)
-    advises = parts.get("recommended") != old.get("recommended") and not decision.changed
-    if not case.fresh or not (decision.changed or advises or "lastDecision" not in old):
+    advises = parts.get("recommended") != old.get("recommended") and not changed
+    if not case.fresh or not (changed or advises or "lastDecision" not in old):
         return parts
     head = {"at": now, "reason": str(decision.reason), "summary": decision.summary[:_SENTENCE]}
-    moved = {**head, **_moves(decision)} if decision.changed else None
+    moved = {**head, **_moves(decision.current, outcome.applied(decision))} if changed else None
     records = list(old.get("records") or ())
     return parts | {
         "lastDecision": head,
@@ -190,9 +191,9 @@ def _decided(case: Case, decision: Decision, old: Mapping[str, Any], now: str) -
     }
 
 
-def _moves(decision: Decision) -> dict[str, Any]:
+def _moves(current: Settings, settings: Settings) -> dict[str, Any]:
     """Only the knobs that moved, before and after."""
-    before, after = tuning.to_status(decision.current), tuning.to_status(decision.settings)
+    before, after = tuning.to_status(current), tuning.to_status(settings)
     knobs = [str(knob) for knob in Knob if before.get(str(knob)) != after.get(str(knob))]
     return {
         "from": {knob: before[knob] for knob in knobs if knob in before},

@@ -45,7 +45,7 @@ def settings_of(file: str) -> Settings | None:
             breaker=Breaker(**{field: breaker.get(key) for key, field in _BREAKER.items()}),
         )
         return settings if text(settings, content["generation"]) == file else None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
