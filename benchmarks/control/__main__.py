@@ -80,7 +80,7 @@ def main() -> None:
             for line in judged:
                 progress.console.print(str(line), markup=False, highlight=False, soft_wrap=True)
             if arguments.json:
-                arguments.json.write_text("\n".join(map(json.dumps, rows)) + "\n")
+                arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
             if part is PARTS[0] and not (arguments.trace or arguments.part):
                 (arguments.out / "control.svg").write_text(plot.pareto(results))
                 one = "r1_1d" if "r1_1d" in results.traces else results.traces[0]
