@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from e2e.kind import operator, workload
+from e2e.kind.stages import say
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import change, wait_ready
 from e2e.scenarios.targets import wait, wait_decided
@@ -47,7 +48,7 @@ def test_at_rest_it_needs_little(running: tuple[KindCluster, str]) -> None:
         memory = cluster.value(f"sum(container_memory_rss{{{which}}})")
         if not cores or not memory:
             return None  # cAdvisor has not looked often enough yet
-        print(f"operator at rest: {cores:.3f} cores, rss {memory / 2**20:.0f} MiB")
+        say(f"operator at rest: {cores:.3f} cores, rss {memory / 2**20:.0f} MiB")
         return (cores, memory / 2**20) if cores < MOST_CORES else None
 
     cores, mebibytes = wait(needs, f"less than {MOST_CORES} cores, as cAdvisor tells")
