@@ -59,8 +59,8 @@ def diagnose(
     workers: int | None,
     reach: int,
     slots: int,
-    failing_afresh: bool = False,
-    throttled: bool = False,
+    failing_afresh: bool,
+    throttled: bool,
 ) -> Diagnosis:
     """The first that fits, most dangerous first.
 

@@ -70,19 +70,20 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             "raise the limit, lower the cache's minimum, or look for a leak",
         )
     held = max(worst - _cache_held(s), 1.0)
-    per_run, floor = held / fullest, s.policy.workers.min
+    per_run, fills = held / fullest, True
     if s.law is not None and s.law.learned:
         # What runs hold now may be more than they held within the last hour.
         per_run = max(s.law.per_run_bytes, (held - s.law.base_bytes) / fullest)
-        if s.law.per_run_bytes * fullest < LEAK_SHARE * held:
-            floor = max(floor, busy_level(s) // 2)
+        fills = s.law.per_run_bytes * fullest >= LEAK_SHARE * held
+        if not fills:
             d = d.limit(
                 Reason.MEMORY_PRESSURE,
                 "the worst pod holds more than its runs explain: look for a leak, or raise the memory limit",
             )
     elif s.memory.relieved_bytes and worst > USELESS * s.memory.relieved_bytes:
-        # A cut of workers before this one freed nothing: it is not the runs that fill the pod.
-        floor = max(floor, busy_level(s) // 2)
+        fills = False  # a cut of workers before this one freed nothing
+    # Where it is not the runs that fill the pod, half of the busy level stays.
+    floor = s.policy.workers.min if fills else max(s.policy.workers.min, busy_level(s) // 2)
     fewer = max(floor, min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
@@ -164,9 +165,7 @@ def _rise_bytes(s: Situation) -> float:
 def _no_growth(s: Situation, d: Draft) -> Draft:
     settings = d.settings
     if s.current.workers is not None and settings.workers is not None:
-        # A cut that did not help within five minutes was no cure: half of the busy level comes back.
-        patience = s.now - s.memory.relieved_at <= CALM_SECONDS
-        most = s.current.workers if patience else max(s.current.workers, busy_level(s) // 2)
+        most = max(s.current.workers, _back_uncured(s))
         d = d.workers(
             "relieve-memory",
             min(settings.workers, most),
@@ -178,6 +177,11 @@ def _no_growth(s: Situation, d: Draft) -> Draft:
         cache = replace(d.settings, cache=replace(settings.cache, max_bytes=before))
         d = d.set("relieve-memory", Knob.CACHE, cache, Reason.MEMORY_PRESSURE, "memory is above its objective")
     return d
+
+
+def _back_uncured(s: Situation) -> int:
+    """Workers that come back after a cut that did not help within five minutes: half of the busy level."""
+    return 0 if s.now - s.memory.relieved_at <= CALM_SECONDS else busy_level(s) // 2
 
 
 def _cache_held(s: Situation) -> float:
@@ -272,9 +276,7 @@ def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     if worst is None:
         return memory
     if worst > budget:
-        # A cut that did not help within five minutes was no cure: half of the busy level comes back.
-        stays = s.now - memory.relieved_at <= CALM_SECONDS
-        return memory if stays else replace(memory, worker_cap=max(memory.worker_cap, busy_level(s) // 2))
+        return replace(memory, worker_cap=max(memory.worker_cap, _back_uncured(s)))
     wait = CALM_SECONDS if worst > RELAX_BELOW * budget else RELAX_SECONDS
     if s.now - memory.relieved_at < wait:
         return memory

@@ -41,7 +41,7 @@ class Verdict(Enum):
     PENDING = "pending"
     KEEP = "keep"
     TAKE_BACK = "take back"
-    TOO_OLD = "too old"
+    UNJUDGED = "unjudged"
 
 
 def resting(s: Situation, kind: TrialKind) -> bool:
@@ -55,10 +55,9 @@ def verdict(s: Situation) -> Verdict:
     if trial is None:
         return Verdict.PENDING
     age = s.now - trial.at
-    if age >= (SHRUNK_SECONDS if trial.kind is TrialKind.SHRINK else LONGEST_SECONDS):
-        return Verdict.TOO_OLD
-    if s.target.rolling_out or s.target.replicas != trial.replicas:
-        return Verdict.TOO_OLD  # new pods begin with a cold cache
+    too_old = age >= (SHRUNK_SECONDS if trial.kind is TrialKind.SHRINK else LONGEST_SECONDS)
+    if too_old or s.target.rolling_out or s.target.replicas != trial.replicas:
+        return Verdict.UNJUDGED
     if ratio is None or lookups is None:
         return Verdict.PENDING
     gain = ratio - trial.hit_ratio
@@ -122,7 +121,7 @@ def remember_trial(s: Situation, d: Draft, settings: Settings, memory: Memory) -
     found = verdict(s)
     if found is Verdict.KEEP:
         return replace(memory, trial=None, rests=tuple(each for each in memory.rests if each.kind is not trial.kind))
-    return replace(memory, trial=None) if found is Verdict.TOO_OLD else memory
+    return replace(memory, trial=None) if found is Verdict.UNJUDGED else memory
 
 
 def _begun(s: Situation, after: Cache) -> Trial | None:

@@ -116,7 +116,7 @@ class Actuator:
             outcome = await self._settled(case, outcome, memo)
             return _not_scaled(case, decision, outcome, Scaled(facts.replicas, problem=outcome.problem))
         if 0 < wanted < facts.replicas:
-            stays = await self._first(case, facts, wanted, outcome, memo)
+            stays = await self._before_fewer(case, facts, wanted, outcome, memo)
             if isinstance(stays, Scaled):
                 return _not_scaled(case, decision, outcome, stays)
             outcome = stays
@@ -125,7 +125,7 @@ class Actuator:
             return _not_scaled(case, decision, outcome, scaled)
         return replace(outcome, replicas=wanted, writes=(*outcome.writes, "scale"))
 
-    async def _first(
+    async def _before_fewer(
         self, case: Case, facts: DeploymentFacts, wanted: int, outcome: Outcome, memo: Memo
     ) -> Scaled | Outcome:
         """What has to be done before pods leave; why they stay, where they do."""
