@@ -11,6 +11,7 @@ import yaml
 from agentscaler.api import crd
 from e2e.kind.base import PYTHON as BASE
 from e2e.kind.images import AGENT, OPERATOR, VERSION
+from e2e.kind.stages import say
 
 if TYPE_CHECKING:
     from e2e.kind.cluster import KindCluster
@@ -45,7 +46,7 @@ def megabytes_beyond_the_base(cluster: KindCluster, image: str) -> float:
 
 def test_the_images_are_small(cluster: KindCluster) -> None:
     sizes = {image: megabytes_beyond_the_base(cluster, image) for image in IMAGES}
-    print({image: f"{size:.1f} MB beyond {BASE}" for image, size in sizes.items()})
+    say(", ".join(f"{image}: {size:.1f} MB beyond {BASE}" for image, size in sizes.items()))
     assert min(sizes.values()) > 0
     assert max(sizes.values()) <= BUDGET_MEGABYTES
 
