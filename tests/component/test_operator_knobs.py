@@ -16,7 +16,7 @@ from tests.component.operator_stage import Stage, growing, shared_stage
 
 MEBIBYTE = 2**20
 MEMORY_LIMIT_BYTES = 640 * MEBIBYTE
-SMALL_RUNS, LARGE_RUNS = 0.01, 0.27
+SMALL_RUNS, LARGE_RUNS = 0.01, 0.29
 ALL_RECOMMEND = {knob: {"mode": "Recommend"} for knob in ("replicas", "workers", "cache", "circuitBreaker")}
 ALL_AUTO = {knob: {"mode": "Auto"} for knob in ("replicas", "workers", "cache", "circuitBreaker")}
 

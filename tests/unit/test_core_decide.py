@@ -71,12 +71,19 @@ class TestDemand:
         assert decision.settings.replicas > before
         assert decision.reason is Reason.BURST
 
-    def test_a_spike_that_hot_workers_hold_orders_no_pods_in_vain(self) -> None:
+    def test_a_short_queue_that_hot_workers_end_orders_no_pods(self) -> None:
+        loop = Loop()
+        loop.ticks(20)
+        decision = loop.tick(**(SPIKE | {"queue_depth": 1.0}))
+        assert workers(decision) * decision.settings.replicas > SPIKE["in_flight"]
+        assert decision.settings.replicas == 2
+
+    def test_a_spike_is_met_by_hot_workers_and_by_pods_that_hold_it_without_the_reserve(self) -> None:
         loop = Loop()
         loop.ticks(20)
         decision = loop.tick(**SPIKE)
-        assert workers(decision) * decision.settings.replicas >= SPIKE["in_flight"] + SPIKE["queue_depth"]
-        assert decision.settings.replicas == 2
+        assert workers(decision) * loop.target.ready_replicas >= SPIKE["in_flight"] + SPIKE["queue_depth"]
+        assert 2 < decision.settings.replicas <= (SPIKE["in_flight"] + SPIKE["queue_depth"]) / 4
 
     def test_a_new_service_of_short_runs_gets_no_pods_for_long_ones(self) -> None:
         loop = Loop(target=replace(TARGET, replicas=1, ready_replicas=1))

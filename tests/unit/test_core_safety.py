@@ -163,6 +163,7 @@ class TestMemory:
         loop.ticks(20)
         pressed: dict[str, Any] = {
             "memory_max_bytes": 1000.0 * MEBIBYTE,
+            "memory_mean_bytes": 1000.0 * MEBIBYTE,
             "cache_bytes": 64.0 * MEBIBYTE,
             "in_flight_max": 4.0,
         }
@@ -238,13 +239,14 @@ class TestMemory:
     def test_a_cut_is_given_time_to_show(self) -> None:
         loop = held(workers=10, cache_mebibytes=64)
         pressed: dict[str, Any] = {"memory_max_bytes": 850.0 * MEBIBYTE, "cache_bytes": 64.0 * MEBIBYTE}
+        pressed |= {"memory_mean_bytes": 830.0 * MEBIBYTE}
         pressed |= {"in_flight": 20.0, "in_flight_max": 10.0}
         cuts = [workers(loop.tick(**pressed)) for _ in range(3)]
         assert cuts[0] < 10
         assert cuts[1] == cuts[0]
         assert cuts[2] < cuts[1]
 
-    @pytest.mark.parametrize(("worst_mebibytes", "before", "after"), [(850, 8, 6), (900, 5, 3)])
+    @pytest.mark.parametrize(("worst_mebibytes", "before", "after"), [(850, 7, 5), (900, 6, 4)])
     def test_as_many_workers_go_as_hold_what_is_too_much_now(
         self, worst_mebibytes: int, before: int, after: int
     ) -> None:
@@ -252,12 +254,23 @@ class TestMemory:
         decision = held(workers=10, cache_mebibytes=64).tick(
             in_flight=20.0,
             in_flight_max=10.0,
-            memory_mean_bytes=414.0 * MEBIBYTE,  # as the law has it
+            memory_mean_bytes=580.0 * MEBIBYTE,
             memory_max_bytes=float(worst_mebibytes * MEBIBYTE),
             cache_bytes=64.0 * MEBIBYTE,
         )
         (cut,) = [s for s in decision.steps if (s.rule, s.knob) == ("relieve-memory", Knob.WORKERS)]
         assert (cut.before, cut.after) == (before, after)
+
+    def test_one_pod_that_a_rare_run_fills_takes_only_the_reserve_of_all_pods(self) -> None:
+        decision = held(workers=10, cache_mebibytes=64).tick(
+            in_flight=20.0,
+            in_flight_max=10.0,
+            memory_mean_bytes=414.0 * MEBIBYTE,  # as the law has it
+            memory_max_bytes=1000.0 * MEBIBYTE,
+            cache_bytes=64.0 * MEBIBYTE,
+        )
+        assert decision.diagnosis is Diagnosis.MEMORY_BOUND
+        assert workers(decision) == 4  # what pods are sized for
 
     def test_nothing_grows_while_memory_is_above_its_objective(self) -> None:
         loop = held(workers=4, cache_mebibytes=400)

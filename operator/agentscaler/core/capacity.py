@@ -16,8 +16,10 @@ from agentscaler.core.values import replace
 LEAST_CACHE_CUT = 0.05
 """A cut of less is not worth a write."""
 DEFAULT_WORKERS = 8
-RESERVE = 1.6
+RESERVE = 1.3
 """Slots over the busy level that stand open for bursts, where memory has room: with fewer, bursts break through."""
+BURST_GROWTH = 1.3
+"""A burst that has made a queue is taken to have grown so far since the last scrapes, which tell of it late."""
 JUMP = 2.0
 """So many times the work that the pods are sized for is no noise. From 1.6 on, small services paid a quarter more."""
 CPU_SHARE = 0.9
@@ -93,7 +95,7 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
     if s.demand is None:
         return d
     demand, base, reach = s.demand, base_workers(s), reachable_workers(s)
-    replicas = needed_replicas(s, demand, base, fixed_workers(s) or reach)
+    replicas = needed_replicas(s, demand, base)
     workers = needed_workers(s, demand, base, reach)
     limits = (s.policy.replicas.min, s.policy.replicas.max)
     surge = demand.surge
@@ -123,11 +125,11 @@ def follow_demand(s: Situation, d: Draft) -> Draft:
     )
 
 
-def needed_replicas(s: Situation, demand: Demand, base: int, reach: int) -> int:
-    """Replicas whose base workers hold the forecast, and what hot workers cannot reach of a backlog."""
+def needed_replicas(s: Situation, demand: Demand, base: int) -> int:
+    """Replicas whose base workers hold the forecast, and end a backlog."""
     return max(
         needed_for_forecast(s, demand, base),
-        needed_for_backlog(s, demand, reach) if demand.surge else 0,
+        needed_for_backlog(s, demand, base) if demand.surge else 0,
         needed_for_jump(s, demand, base),
     )
 
@@ -154,18 +156,19 @@ def needed_for_forecast(s: Situation, demand: Demand, base: int) -> int:
     return max(replicas_for(demand.staffed(demand.ahead_runs), base), min(busy, s.current.replicas))
 
 
-def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
+def needed_for_backlog(s: Situation, demand: Demand, base: int) -> int:
     """Replicas that end a backlog as fast as pods come at all.
 
-    A fluid projection of the work in the system: arrivals go on, the workers that there are pass what they can, and
-    pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
-    there when it is gone: it is enough that it is gone a quarter of a start-up later.
+    A fluid projection of the work in the system: arrivals go on, the base workers that there are pass what they can,
+    and pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
+    there when it is gone: it is enough that it is gone a quarter of a start-up later. The reserve above the base
+    workers is left out: it is what the burst has used up, and what its growth that is not seen yet will need.
     """
-    reach, service = delivered_workers(s, reach), demand.service_seconds
+    base, service = delivered_workers(s, base), demand.service_seconds
     patience = s.memory.learned.start_up_seconds / 4
     horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
-    rate = max(demand.arrival_rate, demand.present_rate)
-    slots = float(reach * s.serving_pods)
+    rate = max(demand.arrival_rate, BURST_GROWTH * demand.present_rate)
+    slots = float(base * s.serving_pods)
     coming = max(s.target.replicas - s.serving_pods, 0)
     started = sorted(p.created_at for p in s.target.pods if p.ready_at is None)[:coming]
     lead = s.memory.learned.start_up_seconds
@@ -173,8 +176,8 @@ def needed_for_backlog(s: Situation, demand: Demand, reach: int) -> int:
     for join in [*sorted(join for join in joins if join < horizon), horizon]:
         passed = min(work, slots) / service * (join - at)
         work, at = max(work + rate * (join - at) - passed, 0.0), join
-        slots += reach
-    return replicas_for(max(rate * service, work / (1.0 + patience / service)), reach)
+        slots += base
+    return replicas_for(max(rate * service, work / (1.0 + patience / service)), base)
 
 
 def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:

@@ -24,6 +24,9 @@ BAND, SCARCE_BAND = 0.04, 0.25
 """A need inside this share of the size is not worth a change; the second where changes have become scarce."""
 DEAR_BAND = 0.25
 """What may go although no change is left for this hour."""
+TURN_SECONDS = 300.0
+TURN_BAND = 0.5
+"""What may go although pods came within `TURN_SECONDS`: after a burst, and not for noise."""
 WORKER_HOLD_SECONDS = 120.0
 
 
@@ -84,6 +87,8 @@ def _worth_a_change(s: Situation, wanted: int) -> bool:
     band = BAND + (SCARCE_BAND - BAND) * scarcity
     if wanted > current:
         return (wanted - current) > band * current
+    if any(change.amount > 0 and s.now - change.at < TURN_SECONDS for change in s.memory.changes):
+        return (current - wanted) > TURN_BAND * current
     return (current - wanted) > (band if tokens >= 1.0 else DEAR_BAND) * current
 
 

@@ -14,7 +14,7 @@ from agentscaler.core.policy import Mode
 from agentscaler.core.situation import Knowledge, Situation
 from agentscaler.core.values import replace
 
-STEP_SECONDS = 180.0
+STEP_SECONDS = 90.0
 """Between two steps upwards: a step shows in memory and waits within that time."""
 STEP_SHARE = 0.1
 CALM = frozenset({Diagnosis.STEADY, Diagnosis.OVERSIZED})

@@ -22,12 +22,12 @@ FULL_RESERVE = 1.5
 """From so many slots for each run that a pod is sized for, bursts are theirs to meet."""
 NEUTRAL = 0.72
 """Standard deviations of Poisson work kept free while as many are late as may be."""
-RESERVED = 1.2
+RESERVED = 0.9
 """So many fewer where a full reserve of slots stands open."""
-LOOSEN, TIGHTEN = 1.08, 0.3
-"""Deviations for a lateness that is off by all that is aimed at. It tightens less than it loosens: after one early loss
-a symmetric feedback would keep too much for the rest of the day."""
-LEAST, MOST = -1.4, 4.5
+LOOSEN, TIGHTEN = 1.08, 4.0
+"""Deviations for a lateness that is off by all that is aimed at. A broken promise outweighs what capacity costs: the
+margin takes what keeps it, up to `MOST`."""
+LEAST, MOST = -1.4, 5.0
 
 
 def judge(lateness: Lateness, objectives: Objectives, observation: Observation, elapsed_seconds: float) -> Lateness:

@@ -56,7 +56,7 @@ def recall(
         if s.demand is None:
             continue
         base, reach = base_workers(s), reachable_workers(s)
-        needs.append(Sample(past.evaluated_at, float(needed_replicas(s, s.demand, base, reach))))
+        needs.append(Sample(past.evaluated_at, float(needed_replicas(s, s.demand, base))))
         worker_needs.append(Sample(past.evaluated_at, float(needed_workers(s, s.demand, base, reach))))
     if history:
         # The present size is the last recommendation, as for the HPA: a full stabilization window follows.

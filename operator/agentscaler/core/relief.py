@@ -41,6 +41,9 @@ RISE_SECONDS = 60.0
 """Scrapes further apart than this tell no rise."""
 USELESS = 0.98
 """Of what the worst pod held when workers were last cut."""
+ROOMY = 0.7
+"""Of the budget. Where the mean pod holds no more, the worst one holds a rare run: fewer workers in all pods mend
+nothing, since it runs already, and the pod's own memory gate starts no more beside it."""
 LEAK_SHARE = 0.5
 """Below this share of what a pod holds, its runs are not what fills it."""
 
@@ -82,8 +85,11 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             )
     elif s.memory.relieved_bytes and worst > USELESS * s.memory.relieved_bytes:
         fills = False  # a cut of workers before this one freed nothing
-    # Where it is not the runs that fill the pod, half of the busy level stays.
+    # Where it is not the runs that fill the pod, half of the busy level stays; all of it where one run fills one pod.
     floor = s.policy.workers.min if fills else max(s.policy.workers.min, busy_level(s) // 2)
+    mean = s.value(SignalName.MEMORY_MEAN_BYTES)
+    if mean is not None and mean <= ROOMY * budget:
+        floor = max(floor, busy_level(s))
     fewer = max(floor, min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
