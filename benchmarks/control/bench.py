@@ -35,7 +35,7 @@ class Bench:
         for kind in part.tuned:
             if kind == "static":
                 continue
-            searches = [Search(load, part.variant, kind) for load in self.loads]
+            searches = [Search(load, part.variant, kind, tuple(self.seeds)) for load in self.loads]
             for search, entry in zip(searches, self._all(f"{part.title}: {kind}", tuned, searches), strict=True):
                 found[search.load.name] += [] if entry is None else [entry]
         groups = [

@@ -1,4 +1,7 @@
-"""The best of a grid for one trace, found on one seed: what a user would have to know in hindsight."""
+"""The best of a grid for one trace, found on one seed: what a user would have to know in hindsight.
+
+A pair has to keep the gate on the mean of all seeds, too: one that breaks it there is cheap for that.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,14 @@ class Search:
     load: AnyLoad
     variant: Variant
     kind: str
+    seeds: tuple[int, ...] = (SEED,)
 
 
 def tuned(search: Search) -> Entry | None:
     """The cheapest entry within the gate; where none is, that with the fewest violations, or no pair."""
     run = partial(_row, search)
     if search.kind == "pair":
-        found = best_pair(lambda pair: run(_pair(pair)))
+        found = best_pair(lambda pair: run(_pair(pair)), holds=partial(_holds, search))
         return None if found is None else _pair(found)
     policy, name, windows = (
         ("hpa-inflight", "stabilization_seconds", HPA_WINDOWS)
@@ -52,10 +56,19 @@ def _pair(found: Pair) -> Entry:
     return Entry("best fixed pair", "hpa-inflight", (("target", found.target), ("workers", float(found.limit))))
 
 
+def _holds(search: Search, pair: Pair) -> bool:
+    total = 0.0
+    for seed in search.seeds:
+        total += _row(search, _pair(pair), seed).violation_percent
+        if total > GATE_PERCENT * len(search.seeds):
+            return False
+    return True
+
+
 def _rank(row: Row) -> tuple[float, float]:
     late = row.violation_percent
     return (0.0, row.replica_hours) if late <= GATE_PERCENT else (late, row.replica_hours)
 
 
-def _row(search: Search, entry: Entry) -> Row:
-    return rows_of(Group(search.load, search.variant, SEED, (entry,)))[0]
+def _row(search: Search, entry: Entry, seed: int = SEED) -> Row:
+    return rows_of(Group(search.load, search.variant, seed, (entry,)))[0]

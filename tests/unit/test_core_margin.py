@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentscaler.core.margin import LEAST, MOST, NEUTRAL, deviations, judge, late_share
+from agentscaler.core.margin import AIM, LEAST, MOST, NEUTRAL, deviations, judge, late_share
 from agentscaler.core.memory import Lateness, Learned
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import Objectives, QuantileObjective
@@ -49,7 +49,7 @@ def test_one_early_loss_does_not_keep_too_much_for_ever() -> None:
 
 
 def test_a_broken_promise_outweighs_what_capacity_costs() -> None:
-    aim = 0.009
+    aim = AIM * 0.01
     none, twice = Lateness(1e9, 0.0, HOUR), Lateness(1e9, 2 * aim * 1e9, HOUR)
     assert margin(twice) - NEUTRAL > 3 * (NEUTRAL - margin(none)) > 0
 

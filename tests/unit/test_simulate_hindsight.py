@@ -39,3 +39,13 @@ def test_few_runs_are_made() -> None:
     best_pair(run)
     assert len(seen) <= 6 * len(LIMITS)
     assert len(set(seen)) == len(seen)
+
+
+def test_a_pair_that_does_not_hold_elsewhere_gives_way_to_the_next_cheapest() -> None:
+    def run(pair: Pair) -> Row:
+        return row(violations=0.0 if pair.level <= pair.limit * 0.9 else 2.0, hours=100 / pair.level)
+
+    assert best_pair(run, (20, 40)) == Pair(40, 36)
+    assert best_pair(run, (20, 40), holds=lambda pair: pair.level <= 30) == Pair(40, 30)
+    assert best_pair(run, (20, 40), holds=lambda pair: pair.limit == 20) == Pair(20, 18)
+    assert best_pair(run, (20, 40), holds=lambda _: False) is None

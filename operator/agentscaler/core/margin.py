@@ -14,7 +14,7 @@ from agentscaler.core.values import replace
 HALF_LIFE_SECONDS = 6 * 3600.0
 PRIOR_SECONDS = 3600.0
 """The begin counts as an hour in which as many were late as may be."""
-AIM = 0.9
+AIM = 0.7
 """Share of the tolerated lateness that is aimed at."""
 HEADROOM = 1.08
 """Factor on the forecast for what forecasts miss, where no slots stand open."""
@@ -27,7 +27,7 @@ RESERVED = 0.9
 LOOSEN, TIGHTEN = 1.08, 4.0
 """Deviations for a lateness that is off by all that is aimed at. A broken promise outweighs what capacity costs: the
 margin takes what keeps it, up to `MOST`."""
-LEAST, MOST = -1.4, 5.0
+LEAST, MOST = -1.4, 7.0
 
 
 def judge(lateness: Lateness, objectives: Objectives, observation: Observation, elapsed_seconds: float) -> Lateness:
