@@ -83,16 +83,16 @@ class TestDependency:
         decision = loop.ticks(4, in_flight=8.0, upstream_5xx_rate=1.0, upstream_429_rate=3.0, breaker_state=2.0)
         assert decision.settings.breaker.permitted_calls_in_half_open_state == 3, "one lucky call closes nothing"
 
-    def test_the_wait_grows_with_the_outage_and_never_beyond_a_quarter_of_it(self) -> None:
+    def test_the_wait_grows_with_the_outage_and_never_beyond_a_twentieth_of_it(self) -> None:
         loop = Loop()
         loop.ticks(40)
         began = loop.now + 5
-        for _ in range(400):
+        for _ in range(2000):
             wait = loop.tick(
                 upstream_timeout_rate=2.0, breaker_state=2.0
             ).settings.breaker.wait_duration_in_open_state_seconds
             assert wait is not None
-            assert wait <= max(30, (loop.now - began) / 4)
+            assert wait <= max(30, (loop.now - began) / 20)
         assert wait == 300
 
     def test_after_two_calm_minutes_the_breaker_is_where_it_started(self) -> None:

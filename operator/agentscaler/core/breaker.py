@@ -34,8 +34,8 @@ RISING, LEAST_RISE = 1.2, 0.1
 """Over the calls per second that succeeded when breakers closed: with so many more, calls do succeed."""
 BACK_SECONDS = 10.0
 """For so long closed breakers have to stay closed until they are believed."""
-WAIT_SHARE_OF_OUTAGE = 0.25
-"""The open state may cost at most a quarter of the outage again: the wait grows with its age."""
+WAIT_SHARE_OF_OUTAGE = 0.05
+"""The open state may cost at most a twentieth of the outage again: the wait grows with its age."""
 
 
 def start_breaker(policy: BreakerPolicy, call_rate_per_pod: float | None, workers: int | None) -> Breaker:
