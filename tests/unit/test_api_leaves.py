@@ -145,7 +145,7 @@ LEAVES: dict[str, Check] = {
     "spec.tuning.circuitBreaker.failureRateThresholdPercent.max": Decides(40, 80, EASY),
     "spec.tuning.circuitBreaker.failureRateThresholdPercent.initial": Decides(40, 60, EASY),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.min": Decides(5, 60, EASY),
-    "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.max": Decides(40, 300, OUTAGE),
+    "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.max": Decides(10, 300, EASY),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.initial": Decides(10, 20, EASY),
     "spec.statefulness": Decides("none", "inMemory", LULL),
     "spec.paused": Decides(True, False, BURST),
