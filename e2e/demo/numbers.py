@@ -137,7 +137,7 @@ def _outage(world: World, outage: Span, wasted_off_per_minute: float | None) -> 
     early = wasted_per_minute(world, outage.began, outage.began + EARLY_SECONDS)
     late = wasted_per_minute(world, outage.began + EARLY_SECONDS, well)
     whole = wasted_per_minute(world, outage.began, well)
-    # Shown, and no bar: without the operator fewer runs get a worker at all, and fewer calls are sent that could fail.
+    # Shown, and no bar: another run of the demo, which serves another number of runs.
     without = "" if wasted_off_per_minute is None else f"; without the operator {wasted_off_per_minute:.0f}"
     fell = early is not None and late is not None and late < early
     return [

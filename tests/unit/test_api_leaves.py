@@ -31,6 +31,7 @@ SLOW: Ticks = ((3, {"latency": 40.0, "queue_wait": 0.1}),)
 ERRORS: Ticks = ((10, LOADED | {"error_ratio": 0.02}), (160, IDLE | {"error_ratio": 0.02}))
 PRESSURE: Ticks = ((5, {}), (30, {"memory_max_bytes": mebibytes(700), "memory_mean_bytes": mebibytes(690)}))
 OUTAGE: Ticks = ((3, {}), (60, {"upstream_5xx_rate": 4.0, "error_ratio": 0.9, "breaker_state": 2.0}))
+LONG_OUTAGE: Ticks = (OUTAGE[0], (300, OUTAGE[1][1]))
 BLIND: Ticks = ((3, {}), (3, {"in_flight": Health.EMPTY}))
 CACHE: dict[str, float] = {"cache_miss_rate": 2.0, "cache_hit_ratio": 0.5}
 EVICTING: Ticks = ((200, CACHE | {"cache_eviction_rate": 2.0, "cache_bytes": mebibytes(2048)}),)
@@ -145,7 +146,7 @@ LEAVES: dict[str, Check] = {
     "spec.tuning.circuitBreaker.failureRateThresholdPercent.max": Decides(40, 80, EASY),
     "spec.tuning.circuitBreaker.failureRateThresholdPercent.initial": Decides(40, 60, EASY),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.min": Decides(5, 60, EASY),
-    "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.max": Decides(10, 300, EASY),
+    "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.max": Decides(40, 300, LONG_OUTAGE),
     "spec.tuning.circuitBreaker.waitDurationInOpenStateSeconds.initial": Decides(10, 20, EASY),
     "spec.statefulness": Decides("none", "inMemory", LULL),
     "spec.paused": Decides(True, False, BURST),

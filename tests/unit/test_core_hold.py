@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from agentscaler.core.hold import LEAST_HOLD_SECONDS, MOST_TOKENS, TOKENS_PER_SECOND
+import pytest
+
+from agentscaler.core.hold import LEAST_HOLD_SECONDS, MOST_TOKENS, TOKENS_PER_SECOND, TURN_SECONDS
 from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
 from tests.flow import Flow
 from tests.worlds import FLOOD, POLICY, TARGET, Loop
@@ -67,6 +69,19 @@ def test_noise_changes_replicas_no_more_often_than_the_budget_of_an_hour() -> No
     for _ in range(720):
         loop.tick(**of(30.0 * noise.uniform(0.7, 1.3)))
     assert changes(loop) <= MOST_TOKENS + 3600 * TOKENS_PER_SECOND
+
+
+@pytest.mark.parametrize(("runs_after", "stays"), [(30.0, True), (5.0, False)])
+def test_soon_after_pods_came_only_more_than_half_may_go(runs_after: float, stays: bool) -> None:
+    loop = Loop(FIXED, replace(TARGET, replicas=5, ready_replicas=5))
+    loop.ticks(60, **of(15.0))
+    loop.ticks(3, **of(45.0))
+    grown = loop.target.replicas
+    assert grown > 10
+    loop.ticks(int((TURN_SECONDS - 20) / POLICY.interval_seconds), **of(runs_after))
+    assert (loop.target.replicas == grown) is stays
+    loop.ticks(60, **of(runs_after))
+    assert loop.target.replicas < grown
 
 
 def test_a_surge_passes_at_once_although_no_change_is_left() -> None:

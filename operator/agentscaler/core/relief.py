@@ -85,12 +85,7 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             )
     elif s.memory.relieved_bytes and worst > USELESS * s.memory.relieved_bytes:
         fills = False  # a cut of workers before this one freed nothing
-    # Where it is not the runs that fill the pod, half of the busy level stays; all of it where one run fills one pod.
-    floor = s.policy.workers.min if fills else max(s.policy.workers.min, busy_level(s) // 2)
-    mean = s.value(SignalName.MEMORY_MEAN_BYTES)
-    if mean is not None and mean <= ROOMY * budget:
-        floor = max(floor, busy_level(s))
-    fewer = max(floor, min(workers, ceil(fullest)) - ceil(left / per_run))
+    fewer = max(_least_workers(s, budget, fills=fills), min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
         min(workers, fewer),
@@ -98,6 +93,14 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
         f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows, "
         f"and the cache cannot give enough",
     )
+
+
+def _least_workers(s: Situation, budget: float, *, fills: bool) -> int:
+    """Workers that a cut leaves: the busy level where one run fills one pod, half of it where no runs fill it."""
+    mean, least = s.value(SignalName.MEMORY_MEAN_BYTES), s.policy.workers.min
+    if mean is not None and mean <= ROOMY * budget:
+        return max(least, busy_level(s))
+    return least if fills else max(least, busy_level(s) // 2)
 
 
 def replace_cut_workers(s: Situation, d: Draft) -> Draft:
