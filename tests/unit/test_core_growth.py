@@ -11,6 +11,7 @@ import pytest
 
 from agentscaler.core.decision import Decision, Diagnosis
 from agentscaler.core.learn import memory_law
+from agentscaler.core.margin import Margin
 from agentscaler.core.memory import Sample
 from agentscaler.core.policy import CachePolicy, Mode, Policy, ReplicaPolicy, WorkerPolicy
 from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
@@ -18,7 +19,7 @@ from tests.worlds import BUSY, LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe,
 EIGHT = replace(POLICY, workers=WorkerPolicy(min=1, max=32, initial=8))
 
 
-def feed(loop: Loop, ticks: int, per_run_mebibytes: float) -> Decision:
+def feed(loop: Loop, ticks: int, per_run_mebibytes: float, **values: Any) -> Decision:
     """Twenty runs that hold so much each over the base of `LEARNED`, spread over the pods that there are."""
     for _ in range(ticks):
         runs = 20.0 / loop.target.ready_replicas
@@ -31,6 +32,7 @@ def feed(loop: Loop, ticks: int, per_run_mebibytes: float) -> Decision:
             memory_mean_bytes=held,
             memory_max_bytes=held,
             cache_bytes=0.0,
+            **values,
         )
     return decision
 
@@ -74,6 +76,16 @@ def test_pods_that_do_the_work_of_cut_workers_are_ordered_in_the_same_decision()
     assert decision.diagnosis is Diagnosis.MEMORY_BOUND
     assert workers(decision) < 20.0 / before
     assert decision.settings.replicas * workers(decision) >= 20
+
+
+def test_pods_that_replace_cut_workers_also_replace_the_slots_that_stood_open_for_bursts() -> None:
+    loop, before = taught(pods=3), 3
+    loop.policy = replace(EIGHT, replicas=ReplicaPolicy(min=1, max=30))
+    open_slots = workers(loop.decisions[-1])
+    assert open_slots > 8
+    cut = feed(loop, 1, 700.0 * before / 20.0, worker_limit=open_slots)
+    assert workers(cut) < 8
+    assert cut.settings.replicas * workers(cut) >= Margin().staffed(20.0)
 
 
 def test_runs_that_memory_gates_keep_waiting_are_done_by_more_pods() -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agentscaler.core.margin import AIM, LEAST, MOST, NEUTRAL, deviations, judge, late_share
+from agentscaler.core.margin import AIM, LEAST, MOST, NEUTRAL, judge, late_share
+from agentscaler.core.margin import margin as kept_free
 from agentscaler.core.memory import Lateness, Learned
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import Objectives, QuantileObjective
@@ -24,7 +25,7 @@ def after(hours: float, wait: float, lateness: Lateness | None = None, rate: flo
 
 
 def margin(lateness: Lateness, reserve: float = 1.0) -> float:
-    return deviations(Learned(lateness=lateness), OBJECTIVES, reserve=reserve)
+    return kept_free(Learned(lateness=lateness), OBJECTIVES, reserve=reserve).deviations
 
 
 def test_the_margin_begins_where_as_many_are_late_as_may_be() -> None:

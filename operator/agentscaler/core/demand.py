@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 
 from agentscaler.core.forecast import arrival_rate, rate_of_this_moment
 from agentscaler.core.learn import work_within
-from agentscaler.core.margin import HEADROOM, NEUTRAL, deviations, headroom
+from agentscaler.core.margin import Margin, margin
 from agentscaler.core.memory import Foresight, Learned
 from agentscaler.core.observation import Health, Observation, SignalName
 from agentscaler.core.policy import Policy
@@ -17,7 +17,7 @@ LATE_SHARE_OF_OBJECTIVE = 0.3
 NO_FORESIGHT = Foresight()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Demand:
     """Work, counted in runs that each hold one worker."""
 
@@ -38,14 +38,14 @@ class Demand:
     surge: bool
     certain: bool
     """False where some pods did not report: then this is a lower bound, good for growing only."""
-    deviations: float = NEUTRAL
-    """Standard deviations of Poisson work kept free."""
-    headroom: float = HEADROOM
-    """Factor on the forecast."""
+    margin: Margin
+    """What is kept free beside the slots that stand open for bursts."""
+    bare_margin: Margin
+    """What is kept free where no slots stand open."""
 
     def staffed(self, runs: float) -> float:
-        """Workers for `runs` of random work: the mean, some headroom and the square root."""
-        return max(runs * self.headroom + self.deviations * sqrt(runs), 0.0) if runs > 0 else 0.0
+        """Workers for `runs` of random work."""
+        return self.margin.staffed(runs)
 
 
 def _at_least(observation: Observation, name: SignalName) -> tuple[float | None, bool]:
@@ -105,8 +105,8 @@ def demand(
         wait_seconds=wait,
         surge=surge,
         certain=busy_whole and queue_whole,
-        deviations=deviations(learned, policy.objectives, reserve=reserve),
-        headroom=headroom(reserve),
+        margin=margin(learned, policy.objectives, reserve=reserve),
+        bare_margin=margin(learned, policy.objectives),
     )
 
 

@@ -6,6 +6,9 @@ takes depends on how bursty the load is, which only the lateness itself tells.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import sqrt
+
 from agentscaler.core.memory import Lateness, Learned
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Objectives
@@ -28,6 +31,20 @@ LOOSEN, TIGHTEN = 1.08, 4.0
 """Deviations for a lateness that is off by all that is aimed at. A broken promise outweighs what capacity costs: the
 margin takes what keeps it, up to `MOST`."""
 LEAST, MOST = -1.4, 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """What is kept free above random work."""
+
+    deviations: float = NEUTRAL
+    """Standard deviations of Poisson work."""
+    headroom: float = HEADROOM
+    """Factor on the forecast."""
+
+    def staffed(self, runs: float) -> float:
+        """Workers for `runs` of random work: the mean, some headroom and the square root."""
+        return max(runs * self.headroom + self.deviations * sqrt(runs), 0.0) if runs > 0 else 0.0
 
 
 def judge(lateness: Lateness, objectives: Objectives, observation: Observation, elapsed_seconds: float) -> Lateness:
@@ -61,9 +78,13 @@ def late_share(objectives: Objectives, observation: Observation) -> float | None
     return min(tail * ratio * ratio, 0.5) if ratio > 1.0 else 0.0
 
 
-def headroom(reserve: float) -> float:
-    """Factor on the forecast."""
-    return HEADROOM - (HEADROOM - 1.0) * _reserved(reserve)
+def margin(learned: Learned, objectives: Objectives, *, reserve: float = 1.0) -> Margin:
+    """What to keep free.
+
+    `reserve`: open worker slots over the busy level. What stands open for bursts need not be kept free twice.
+    """
+    headroom = HEADROOM - (HEADROOM - 1.0) * _reserved(reserve)
+    return Margin(_deviations(learned, objectives, reserve), headroom)
 
 
 def _reserved(reserve: float) -> float:
@@ -71,11 +92,7 @@ def _reserved(reserve: float) -> float:
     return min(max(reserve - 1.0, 0.0) / (FULL_RESERVE - 1.0), 1.0)
 
 
-def deviations(learned: Learned, objectives: Objectives, *, reserve: float = 1.0) -> float:
-    """Standard deviations of Poisson work to keep free.
-
-    `reserve`: open worker slots over the busy level. What stands open for bursts need not be kept free twice.
-    """
+def _deviations(learned: Learned, objectives: Objectives, reserve: float) -> float:
     neutral = NEUTRAL - RESERVED * _reserved(reserve)
     if objectives.queue_wait is None:
         return neutral

@@ -120,7 +120,9 @@ def replace_cut_workers(s: Situation, d: Draft) -> Draft:
         after = _workers_let_run(s)
         if after is None:
             return d
-    replicas = max(d.settings.replicas, needed_for_forecast(s, s.demand, after))
+    # The slots that stood open for bursts are gone: pods have to be kept free instead.
+    bare = replace(s.demand, margin=s.demand.bare_margin)
+    replicas = max(d.settings.replicas, needed_for_forecast(s, bare, after))
     why = f"memory leaves {after} workers to each pod: {replicas} replicas do the work"
     return d.replicas("replace-cut-workers", replicas, Reason.MEMORY_PRESSURE, why)
 
