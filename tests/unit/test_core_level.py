@@ -120,3 +120,28 @@ def test_nothing_is_learned_where_workers_are_not_ours() -> None:
 def test_it_stands_still_where_no_pod_can_be_saved() -> None:
     least = replace(TEN, replicas=ReplicaPolicy(mode=Mode.OFF, min=2, max=4, manual=2))
     assert len(climbed(learned(Loop(least, ROOMY)))) == 1
+
+
+def heavy(runs: float, per_run_mebibytes: float = 80.0) -> dict[str, Any]:
+    """Runs that take four times what they took."""
+    held = (150.0 + per_run_mebibytes * runs) * MEBIBYTE
+    return kept(runs) | {"memory_mean_bytes": held, "memory_max_bytes": held}
+
+
+def test_a_start_that_memory_refutes_is_left_and_not_come_back_to() -> None:
+    loop = learned(Loop(TEN, TARGET))
+    for runs in (2.0, 6.0, 3.0, 7.0) * 30:  # the law learns what runs take now
+        loop.tick(**heavy(runs))
+    assert level(loop) == 10
+    loop.tick(**heavy(10.0))  # 950 of 819 MiB
+    below = level(loop)
+    assert below < 10
+    loop.ticks(180, **heavy(5.0))
+    assert level(loop) <= below
+
+
+def test_a_start_that_only_the_law_doubts_stands() -> None:
+    loop = learned(Loop(TEN, TARGET))
+    for runs in (2.0, 6.0, 3.0, 7.0) * 60:
+        loop.tick(**heavy(runs))
+    assert level(loop) == 10

@@ -165,6 +165,14 @@ async def test_a_slow_answer_is_given_up_and_a_write_of_unknown_fate_is_not_repe
         assert (raised.value.status, len(server.asked)) == (0, 1)
 
 
+async def test_a_write_that_the_server_gave_up_waiting_for_is_not_repeated() -> None:
+    async with serving() as (server, api):
+        server.answer = status(504, "Timeout: request did not complete within the allotted timeout")
+        with pytest.raises(Unavailable):
+            await api.patch(DEPLOYMENTS.path("a", "b"), {}, field_manager="m")
+        assert len(server.asked) == 1
+
+
 async def test_no_connection_is_unavailable_and_says_so_in_constant_words() -> None:
     api = KubeApi(client.Configuration(host="http://127.0.0.1:9"))
     messages = set()

@@ -55,10 +55,25 @@ def test_ticks_that_say_nothing_new_are_not_kept_but_the_newest_is_shown() -> No
     assert [each["now"] for each in records.of("ns", "one")] == [START, START + 10]
 
 
+def moved(number: int, name: str = "one") -> DecisionRecord:
+    """A move to so many replicas."""
+    made = record(START + number, name)
+    settings = replace(made.decision.current, replicas=10 + number)
+    return replace(made, decision=replace(made.decision, settings=settings))
+
+
+def test_a_move_that_is_held_is_kept_once() -> None:
+    records, move = Records(), moved(1)
+    assert records.add(move)
+    assert not any(records.add(replace(move, now=START + 5 * tick)) for tick in range(1, 9))
+    assert records.add(moved(2))
+    assert records.add(replace(move, now=START + 60))
+
+
 def test_moves_are_kept_oldest_first_and_bounded() -> None:
     records = Records(most_of_one=3)
     for number in range(5):
-        assert records.add(record(START + number))
+        assert records.add(moved(number))
     assert [each["now"] for each in records.of("ns", "one")] == [START + 2, START + 3, START + 4]
 
 
@@ -66,7 +81,7 @@ def test_all_objects_together_are_bounded_and_each_keeps_its_last() -> None:
     records = Records(most_of_one=10, most_of_all=12)
     for name in "abc":
         for number in range(10):
-            records.add(record(START + number, name))
+            records.add(moved(number, name))
     kept = {name: len(records.of("ns", name)) for name in "abc"}
     assert sum(kept.values()) <= 12
     assert min(kept.values()) >= 1

@@ -32,7 +32,11 @@ def remember_level(s: Situation, memory: Memory) -> Memory:
     lasting = replace(s, law=replace(s.law, surplus_bytes=0.0)) if s.law.surplus_bytes else s
     wanted = int(safe_workers(lasting, cache_bytes_in_force(s)) / RESERVE)
     if wanted < level:
-        return replace(memory, learned=replace(learned, busy_level=max(wanted, min(start, level)), busy_level_at=s.now))
+        lowest = min(start, level)
+        if memory.worker_cap is not None and _was_cut(s, memory):
+            # The start is a person's guess: where memory broke its objective in spite of it, the law is right.
+            lowest = min(lowest, memory.worker_cap)
+        return replace(memory, learned=replace(learned, busy_level=max(wanted, lowest), busy_level_at=s.now))
     # Where no pod can be saved, a higher level gains nothing and costs a write at each step.
     if wanted == level or s.current.replicas <= s.policy.replicas.min or not _is_calm(s):
         return memory
@@ -40,6 +44,12 @@ def remember_level(s: Situation, memory: Memory) -> Memory:
         return memory
     step = max(1, int(STEP_SHARE * level))
     return replace(memory, learned=replace(learned, busy_level=min(wanted, level + step), busy_level_at=s.now))
+
+
+def _was_cut(s: Situation, memory: Memory) -> bool:
+    """Whether memory takes workers away in this tick."""
+    cap = memory.worker_cap
+    return cap is not None and memory.relieved_at == s.now and cap < (s.current.workers or 0)
 
 
 def _is_calm(s: Situation) -> bool:

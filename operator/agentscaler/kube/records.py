@@ -16,6 +16,7 @@ from agentscaler.core.decision import Decision
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Observation
 from agentscaler.core.policy import Policy
+from agentscaler.core.settings import Settings
 from agentscaler.core.target import Target
 from agentscaler.logs import JsonText
 
@@ -69,6 +70,15 @@ def from_json(plain: Mapping[str, Any]) -> DecisionRecord:
     return _ADAPTER.validate_python(dict(plain))
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Of the record that was kept last."""
+
+    now: float
+    says: tuple[Any, ...]
+    move: tuple[Settings, Settings] | None
+
+
 class Records:
     """The last records of each object, and the newest tick of each, whether it moved something or not."""
 
@@ -77,17 +87,19 @@ class Records:
         self._most_of_all = most_of_all
         self._rings: OrderedDict[tuple[str, str], deque[bytes]] = OrderedDict()
         self._latest: dict[tuple[str, str], DecisionRecord] = {}
-        self._kept: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self._count = 0
 
     def add(self, record: DecisionRecord) -> bool:
         """Take in the record of a tick; whether it is kept and logged, because it moved or says something new."""
-        key = (record.namespace, record.name)
+        key, decision = (record.namespace, record.name), record.decision
         self._latest[key] = record
-        says = _says(record)
-        if self._kept.get(key, ())[1:] == says[1:] and not record.decision.changed:
+        kept = self._kept.get(key)
+        move = (decision.current, decision.settings) if decision.changed else None
+        # The same move once more is one that is held, until pods that leave are idle: it is told once.
+        if kept is not None and kept.says == _says(record) and move in (None, kept.move):
             return False
-        self._kept[key] = says
+        self._kept[key] = _Kept(record.now, _says(record), move)
         plain = _ADAPTER.dump_json(record)
         if log.isEnabledFor(logging.INFO):
             log.info("decision", extra={"record": JsonText(plain.decode())})
@@ -107,7 +119,7 @@ class Records:
         key = (namespace, name)
         records = [from_bytes(each) for each in self._rings.get(key, ())]
         latest = self._latest.get(key)
-        if latest is not None and self._kept.get(key, ())[:1] != (latest.now,):
+        if latest is not None and self._kept[key].now != latest.now:
             records.append(latest)
         return [to_json(record) for record in records]
 
@@ -134,7 +146,7 @@ def from_bytes(packed: bytes) -> DecisionRecord:
 
 
 def _says(record: DecisionRecord) -> tuple[Any, ...]:
-    """Its time, and what makes it different from the one that was kept before, even if it moves nothing."""
+    """What makes it different from the one that was kept before, even if it moves nothing."""
     decision = record.decision
     conditions = tuple((each.type, each.status, each.reason) for each in decision.conditions)
-    return record.now, record.uid, record.generation, decision.reason, conditions
+    return record.uid, record.generation, decision.reason, conditions
