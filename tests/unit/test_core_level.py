@@ -6,10 +6,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from agentscaler.core.assess import assess
 from agentscaler.core.capacity import RESERVE
+from agentscaler.core.learn import MemoryLaw
 from agentscaler.core.level import STEP_SECONDS
 from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
-from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop
+from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe
 
 TEN = replace(
     POLICY,
@@ -145,3 +147,28 @@ def test_a_start_that_only_the_law_doubts_stands() -> None:
     for runs in (2.0, 6.0, 3.0, 7.0) * 60:
         loop.tick(**heavy(runs))
     assert level(loop) == 10
+
+
+def test_a_rare_run_may_use_what_lies_between_objective_and_limit_once_it_is_known_well() -> None:
+    law = MemoryLaw(150.0, 20.0, excess_bytes=100.0)
+    careful, known = law.runs_that_fit(800.0, 0.0, 4), replace(law, headroom_bytes=150.0).runs_that_fit(800.0, 0.0, 4)
+    assert (careful, known) == (27, 30)
+    assert 150.0 + 20.0 * known + 2 * 100.0 <= 950.0, "one that is twice as bad stays inside the limit"
+    assert replace(law, headroom_bytes=1000.0).runs_that_fit(800.0, 0.0, 4) == 32, "what runs usually hold does not"
+
+
+def test_a_tail_that_fills_the_headroom_stays_below_the_objective() -> None:
+    law = MemoryLaw(150.0, 20.0, excess_bytes=200.0, headroom_bytes=150.0)
+    assert law.runs_that_fit(800.0, 0.0, 4) == replace(law, headroom_bytes=0.0).runs_that_fit(800.0, 0.0, 4)
+
+
+def test_the_tail_is_known_after_two_hours() -> None:
+    loop = Loop(TEN, ROOMY)
+    tails = []
+    for _ in range(4):
+        for tick in range(360):
+            loop.tick(**kept(2.0 if tick % 2 else 6.0))
+        s = assess(loop.policy, loop.target, observe(loop.now + 5), loop.memory, loop.now + 5)
+        assert s.law is not None
+        tails.append(s.law.headroom_bytes / (0.2 * 2048 * MEBIBYTE))
+    assert tails[0] < 0.5 < tails[1] < tails[2] <= tails[3] == 1.0

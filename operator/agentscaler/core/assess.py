@@ -8,9 +8,9 @@ from agentscaler.core.decision import Diagnosis
 from agentscaler.core.demand import demand, lead_seconds
 from agentscaler.core.diagnose import all_targets_down, diagnose, upstream_throttled
 from agentscaler.core.forecast import WINDOWS, foresee
-from agentscaler.core.learn import learn, memory_law
+from agentscaler.core.learn import TAIL_HALF_LIFE_SECONDS, learn, memory_law
 from agentscaler.core.margin import judge
-from agentscaler.core.memory import Memory, Sample
+from agentscaler.core.memory import Learned, Memory, Sample
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.policy import Mode, Policy
 from agentscaler.core.relief import memory_short
@@ -76,7 +76,7 @@ def assess(policy: Policy, target: Target, observation: Observation, memory: Mem
         current=current,
         knowledge=knowledge,
         demand=wanted,
-        law=memory_law(memory.learned, observation),
+        law=memory_law(memory.learned, observation, _headroom_bytes(policy, target, memory.learned)),
         workers_in_force=in_force,
         diagnosis=Diagnosis.UNKNOWN,
     )
@@ -182,6 +182,15 @@ def _knowledge(target: Target, observation: Observation, *, certain: bool | None
 def _exported(observation: Observation) -> bool:
     """Whether the framework exports a queue at all: a signal that does not exist is not one that is missing."""
     return SignalName.QUEUE_DEPTH in observation.signals
+
+
+def _headroom_bytes(policy: Policy, target: Target, learned: Learned) -> float:
+    """What the limit leaves above the memory objective, so far as the tail is known: wholly after two hours."""
+    ratio, limit = policy.objectives.memory_ratio, target.memory_limit_bytes
+    if ratio is None or limit is None:
+        return 0.0
+    known = min(learned.memory.n * policy.interval_seconds / TAIL_HALF_LIFE_SECONDS, 1.0)
+    return known * (1.0 - ratio) * limit
 
 
 def _reserve(policy: Policy, memory: Memory, workers: int | None) -> float:

@@ -15,7 +15,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.core.situation import Draft, Situation
 from agentscaler.core.values import replace
 
-CUT_SHARE = 0.0006
+CUT_SHARE = 0.0004
 """Runs that scale-in may cut, of all: with what `LONGEST_SECONDS` lets go, a tenth of what a promise of 99 % leaves."""
 SAVED_SECONDS = 3600.0
 """What may be cut adds up for so long."""

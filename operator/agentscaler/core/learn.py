@@ -42,6 +42,17 @@ class MemoryLaw:
     """False: only an upper bound, good for refusing growth, not for taking anything away."""
     surplus_bytes: float = 0.0
     """What a run holds now above `per_run_bytes`: longer contexts, or a leak."""
+    headroom_bytes: float = 0.0
+    """What the limit leaves above the memory objective, so far as the tail is known."""
+
+    @property
+    def tail_bytes(self) -> float:
+        """What has to stay free below the objective for rare runs.
+
+        What lies between objective and limit is there for them, but for a worse one than any seen: all of the tail
+        stays below the objective, or as much as lets twice the tail stay below the limit.
+        """
+        return min(self.excess_bytes, max(2 * self.excess_bytes - self.headroom_bytes, 0.0))
 
     @property
     def present_bytes(self) -> float:
@@ -51,7 +62,7 @@ class MemoryLaw:
     def runs_that_fit(self, budget_bytes: float, cache_bytes: float, busy_level: int) -> int:
         """The most runs whose memory stays inside the budget beside the cache; may be below zero.
 
-        The tail (`excess`) limits the reserve above `busy_level`, the runs that a pod is sized for; below it the mean
+        The tail limits the reserve above `busy_level`, the runs that a pod is sized for; below it the mean
         law counts alone. The tail belongs to the worst pod of an hour: taken off every pod's budget it would throttle
         a whole service for one leak. Where the base alone fills the budget, fewer runs mend nothing: half remain.
         A surplus may be a leak, too: it takes no more than half of the busy level away.
@@ -61,11 +72,11 @@ class MemoryLaw:
         if budget_bytes - self.base_bytes < self.per_run_bytes:
             mean = max(mean, busy_level // 2)
         now = max(int(room // self.present_bytes), min(mean, busy_level // 2))
-        return max(int((room - self.excess_bytes) // self.present_bytes), min(mean, now, busy_level))
+        return max(int((room - self.tail_bytes) // self.present_bytes), min(mean, now, busy_level))
 
     def cache_beside(self, budget_bytes: float, runs: int, busy_level: int) -> int:
         """Bytes left for the cache beside `runs`, in whole mebibytes; may be below zero."""
-        tail = self.excess_bytes if runs > busy_level else 0.0
+        tail = self.tail_bytes if runs > busy_level else 0.0
         left = budget_bytes - self.base_bytes - runs * self.present_bytes - tail
         return int(left // MEBIBYTE) * MEBIBYTE
 
@@ -206,15 +217,15 @@ def _line(m: Moments, known_run_bytes: float) -> tuple[float, float] | None:
     return max((m.y - slope * m.x) / m.n, 0.0), slope
 
 
-def memory_law(learned: Learned, observation: Observation) -> MemoryLaw | None:
+def memory_law(learned: Learned, observation: Observation, headroom_bytes: float = 0.0) -> MemoryLaw | None:
     """The law as learned; before that, a bound that blames all of a busy pod's memory on its runs; else None.
 
-    The bound can only be too careful: it makes a run dearer than it is.
+    The bound can only be too careful: it makes a run dearer than it is. `headroom_bytes`: as in `MemoryLaw`.
     """
     line = _line(learned.memory, learned.run_bytes)
     if line is not None:
         surplus = max(learned.present_run_bytes - line[1], 0.0)
-        return MemoryLaw(line[0], line[1], learned.memory_excess_bytes, surplus_bytes=surplus)
+        return MemoryLaw(*line, learned.memory_excess_bytes, surplus_bytes=surplus, headroom_bytes=headroom_bytes)
     worst = observation.value(SignalName.MEMORY_MAX_BYTES)
     fullest = observation.value(SignalName.IN_FLIGHT_MAX)
     if worst is None or fullest is None or fullest < 1:
