@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from agentscaler.core.hold import LEAST_HOLD_SECONDS, MOST_TOKENS, TOKENS_PER_SECOND, TURN_SECONDS
+from agentscaler.core.memory import Change
 from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
 from tests.flow import Flow
-from tests.worlds import FLOOD, POLICY, TARGET, Loop
+from tests.worlds import FLOOD, POLICY, START, TARGET, Loop
 
 WIDE = replace(POLICY, replicas=ReplicaPolicy(min=1, max=60))
 FIXED = replace(WIDE, workers=WorkerPolicy(Mode.OFF, min=4, max=4, initial=4))
@@ -82,6 +83,16 @@ def test_soon_after_pods_came_only_more_than_half_may_go(runs_after: float, stay
     assert (loop.target.replicas == grown) is stays
     loop.ticks(60, **of(runs_after))
     assert loop.target.replicas < grown
+
+
+@pytest.mark.parametrize(("more", "comes"), [(1.08, False), (1.4, True)])
+def test_soon_after_pods_went_a_little_more_work_brings_none_back(more: float, comes: bool) -> None:
+    loop = Loop(FIXED, replace(TARGET, replicas=24, ready_replicas=24))
+    loop.memory = replace(loop.memory, changes=(Change(START, -6),), action_tokens=MOST_TOKENS)
+    loop.ticks(3, **of(80.0 * more))
+    assert (loop.target.replicas > 24) is comes
+    loop.ticks(int(TURN_SECONDS / POLICY.interval_seconds), **of(80.0 * more))
+    assert loop.target.replicas > 24
 
 
 def test_a_surge_passes_at_once_although_no_change_is_left() -> None:

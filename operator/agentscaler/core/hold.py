@@ -27,6 +27,8 @@ DEAR_BAND = 0.25
 TURN_SECONDS = 300.0
 TURN_BAND = 0.5
 """What may go although pods came within `TURN_SECONDS`: after a burst, and not for noise."""
+TURN_UP_BAND = 0.15
+"""What comes for its own sake although pods went within `TURN_SECONDS`, where nothing waits: less is noise."""
 WORKER_HOLD_SECONDS = 120.0
 
 
@@ -85,9 +87,12 @@ def _worth_a_change(s: Situation, wanted: int) -> bool:
     tokens = s.memory.action_tokens
     scarcity = 1.0 - min(tokens, MOST_TOKENS) / MOST_TOKENS
     band = BAND + (SCARCE_BAND - BAND) * scarcity
+    turns = any(
+        change.amount * (wanted - current) < 0 and s.now - change.at < TURN_SECONDS for change in s.memory.changes
+    )
     if wanted > current:
-        return (wanted - current) > band * current
-    if any(change.amount > 0 and s.now - change.at < TURN_SECONDS for change in s.memory.changes):
+        return (wanted - current) > (max(band, TURN_UP_BAND) if turns else band) * current
+    if turns:
         return (current - wanted) > TURN_BAND * current
     return (current - wanted) > (band if tokens >= 1.0 else DEAR_BAND) * current
 
