@@ -69,8 +69,8 @@ type duration time.Duration
 
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
-	if err == nil && parsed <= 0 {
-		err = fmt.Errorf("%s is not above 0", parsed)
+	if err == nil && parsed < 0 {
+		err = fmt.Errorf("%s is below 0", parsed)
 	}
 	*d = duration(parsed)
 	return err
@@ -94,8 +94,8 @@ func parseFile(content []byte) (file, error) {
 		within("performance.pool_size", found.Performance.PoolSize, 1),
 		within("llm.azure.max_connections", found.LLM.Azure.MaxConnections, 1),
 		within("llm.openai.max_connections", found.LLM.OpenAI.MaxConnections, 1),
-		within("llm.azure.retry_max_attempts", found.LLM.Azure.RetryMaxAttempts, 1),
-		within("llm.openai.retry_max_attempts", found.LLM.OpenAI.RetryMaxAttempts, 1),
+		within("llm.azure.retry_max_attempts", found.LLM.Azure.RetryMaxAttempts, 0),
+		within("llm.openai.retry_max_attempts", found.LLM.OpenAI.RetryMaxAttempts, 0),
 	)
 }
 

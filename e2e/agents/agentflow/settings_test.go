@@ -114,7 +114,7 @@ func TestABrokenFileIsRefused(t *testing.T) {
 		"[runner", "[runner]\nworker_pool_size = \"many\"", "[runner]\nworker_pool_size = 0", "[runner]\nworker_pool_size = 1.5",
 		"[runner]\nevent_timeout = \"30\"", "[runner]\nevent_timeout = \"-1s\"", "[runner]\nevent_timeout = 30",
 		"[memory]\nstate_cache_size = -1", "[runner]\nmax_concurrent_events = 4294967296",
-		"[llm.openai]\nretry_max_attempts = 0", "[performance]\nbatch_size = true",
+		"[llm.openai]\nretry_max_attempts = -1", "[performance]\nbatch_size = true",
 	} {
 		if found, err := parseFile([]byte(content)); err == nil || !strings.Contains(err.Error(), fileName) {
 			t.Errorf("%q: %+v, %v", content, found, err)
