@@ -27,6 +27,8 @@ type stage struct {
 	watcher   *Watcher[string]
 	applied   chan applied
 	version   int
+	// generation is the last one that was applied.
+	generation int64
 }
 
 func newStage(t *testing.T) *stage {
@@ -38,6 +40,9 @@ func newStage(t *testing.T) *stage {
 		return string(content), nil
 	}}
 	s.watcher = New(s.directory, defaults, native, s.registry, func(settings Settings, native string) {
+		if before := s.watcher.generation.Load(); before != s.generation {
+			t.Errorf("generation %d is reported before its settings are in force", before)
+		}
 		s.applied <- applied{settings.Workers.MaxConcurrent, native}
 	})
 	return s
@@ -71,6 +76,7 @@ func (s *stage) must(err error) {
 func (s *stage) expect(want *applied, generation, failures float64) {
 	s.t.Helper()
 	s.watcher.Poll()
+	s.generation = s.watcher.generation.Load()
 	var got *applied
 	select {
 	case found := <-s.applied:

@@ -172,6 +172,9 @@ async def test_a_failed_run_is_made_again_as_often_as_the_settings_say(
     assert agent.metric("agent_upstream_errors_total", kind="5xx") == upstream.stats()["calls"] == 2
     assert agent.metric("execute_success_total", task_type="run") == 0
     assert agent.metric("execute_latency_seconds_count", task_type="run") == 1
+    upstream.mode(mode="healthy")
+    status, _, body = await Caller(session, agent).run(key="a; b")
+    assert (status, body) == (502, {"error": "upstream"}), "AIECS takes it for an attack"
 
 
 async def test_a_run_that_takes_too_long_ends_and_its_worker_is_busy_until_its_thread_is_free(

@@ -104,3 +104,19 @@ func TestADrainRefusesWhoWaitsAndWhoComes(t *testing.T) {
 		}
 	})
 }
+
+func TestMoreWorkersStartWaitingRunsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := someLimiter(1, 5)
+		_, _ = l.acquire(t.Context())
+		for range 3 {
+			go func() { _, _ = l.acquire(t.Context()) }()
+		}
+		synctest.Wait()
+		l.resize(3, 5)
+		if _, running, waiting := l.counts(); running != 3 || waiting != 1 {
+			t.Errorf("%d run, %d wait", running, waiting)
+		}
+		l.shut(rejection{"draining", time.Second})
+	})
+}

@@ -26,7 +26,7 @@ class RunFailedError(Exception):
     """The executor gave a run up, after all of its attempts.
 
     Attributes:
-        kind: How the last call failed; `timeout` also for a run that took too long.
+        kind: How the last call failed; `timeout` also for a run that took too long, `upstream` for anything else.
     """
 
     def __init__(self, kind: str) -> None:
@@ -77,7 +77,8 @@ class Agent:
         try:
             return await self._execute(work), wait_seconds
         except OperationError as error:
-            raise RunFailedError(work.failure or "timeout") from error
+            kind = "timeout" if isinstance(error.__cause__, TimeoutError) else work.failure or "upstream"
+            raise RunFailedError(kind) from error
         finally:
             if work.attempts > 1 and "execute_retries" in self._framework.metrics:
                 # Not by record_retry, which gives this counter no label and fails.
