@@ -10,9 +10,9 @@ import (
 
 func Example() {
 	defaults := tuning.Settings{
-		Workers:        tuning.Workers{MaxConcurrent: 8},
-		Cache:          tuning.Cache{MaxBytes: 64 << 20, TTLSeconds: 900},
-		CircuitBreaker: tuning.CircuitBreaker{50, 30, 60, 10, 2},
+		Workers: tuning.Workers{MaxConcurrent: 8},
+		Cache:   tuning.Cache{MaxBytes: 64 << 20, TTLSeconds: 900},
+		// CircuitBreaker: leave out what your agent does not have
 	}
 	native := tuning.Native[string]{} // or the file of your framework: its name, and how to read it
 	apply := func(settings tuning.Settings, _ string) {
