@@ -72,6 +72,7 @@ lock: ## Resolve the dependencies again
 	$(COMPILE) --extra simulate -o requirements.lock pyproject.toml clients/python/pyproject.toml requirements-dev.in
 	$(COMPILE) -c requirements.lock -o requirements-operator.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o e2e/agents/reference/requirements.lock clients/python/pyproject.toml e2e/agents/reference/requirements.in
+	$(COMPILE) -o e2e/agents/aiecs/requirements.lock e2e/agents/aiecs/requirements.in
 	$(COMPILE) -c requirements.lock --build-deps-for wheel --only-build-deps -o requirements-build.lock pyproject.toml
 	rm -rf $(VENV)-lock
 

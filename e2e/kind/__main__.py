@@ -1,4 +1,4 @@
-"""``python -m e2e.kind up`` leaves a cluster with Prometheus and the operator up until Ctrl-C; see also ``engine``.
+"""``python -m e2e.kind up`` leaves a cluster with Prometheus and the operator up until Ctrl-C; see also its ``--help``.
 
 Scenarios started meanwhile under the same ``AGENTSCALER_CLUSTER`` use that cluster and leave it up.
 """
@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
-from e2e.kind import operator
+from e2e.kind import node, operator
+from e2e.kind.agents import build_agentflow, build_aiecs
+from e2e.kind.base import PYTHON
 from e2e.kind.engine import Engine
 from e2e.kind.lifecycle import kind_cluster
 from e2e.kind.stages import summary
@@ -45,6 +47,16 @@ def engine() -> None:
         for variable, value in running.environment.items():
             print(f"export {variable}={value}")
         _wait("Ctrl-C ends the engine.")
+
+
+@app.command()
+def agents() -> None:
+    """Build the images of other frameworks' agents and print their sizes and that of the Python ones' base."""
+    with Engine() as running:
+        names = [build_agentflow(running), build_aiecs(running, registry=node.registry_answers()), PYTHON]
+        for name in names:
+            size = running.docker("image", "inspect", "--format", "{{.Size}}", name).stdout
+            print(f"{int(size) / 1e6:7.1f} MB  {name}", flush=True)
 
 
 def _wait(text: str) -> None:

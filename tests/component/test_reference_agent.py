@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,14 @@ import psutil
 import pytest
 import requests
 from aiohttp import ClientSession, TCPConnector
-from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.agents.reference.shape import Shape
-from e2e.harness.process import PATIENCE_SECONDS, REQUEST_SECONDS, Process, free_port, serves, wait_until
+from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
+from tests.component.agent_stage import Agent, Caller, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 TIME_SCALE = 0.02
@@ -27,55 +26,11 @@ RUNS = 300  # so many that they keep twenty workers busy for seconds
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 
 
-class Agent:
-    def __init__(self, directory: Path, upstream: Upstream, time_scale: float = TIME_SCALE) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.settings = directory / "settings"
-        self.settings.mkdir()
-        argv = [sys.executable, "-m", "e2e.agents.reference", "--port", str(port), "--upstream", upstream.url]
-        argv += ["--settings-dir", str(self.settings), "--time-scale", str(time_scale), "--seed", "1"]
-        argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
-        self.process = Process(argv, directory / "agent.log", cwd=ROOT)
-
-    def tune(self, generation: int, **sections: Any) -> None:
-        """As the kubelet does: a new directory, and `..data` swapped over to it."""
-        version = self.settings / f"..{generation}"
-        version.mkdir()
-        (version / "tuning.json").write_text(json.dumps({"generation": generation, **sections}))
-        (self.settings / "..data_tmp").symlink_to(version.name)
-        (self.settings / "..data_tmp").rename(self.settings / "..data")
-        if generation == 1:
-            (self.settings / "tuning.json").symlink_to("..data/tuning.json")
-
-    def metric(self, name: str, **labels: str) -> float:
-        text = requests.get(f"{self.url}/metrics", timeout=REQUEST_SECONDS).text
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name and sample.labels == labels:
-                    return sample.value
-        raise AssertionError(f"no series {name} {labels}")
-
-    def resident_megabytes(self) -> float:
-        return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
-
-
-class Caller:
-    """Sends runs to an agent and keeps the status, headers and body of each answer."""
-
-    def __init__(self, session: ClientSession, agent: Agent) -> None:
-        self._session = session
-        self._agent = agent
-
-    async def run(self, **body: Any) -> tuple[int, dict[str, str], Any]:
-        async with self._session.post(f"{self._agent.url}/run", json=body) as response:
-            return response.status, dict(response.headers), await response.json(content_type=None)
-
-    def start(self, count: int, **body: Any) -> list[asyncio.Task[tuple[int, dict[str, str], Any]]]:
-        return [asyncio.create_task(self.run(**body)) for _ in range(count)]
-
-    async def statuses(self, count: int, **body: Any) -> list[int]:
-        return [status for status, _, _ in await asyncio.gather(*self.start(count, **body))]
+def agent_of(directory: Path, upstream: Upstream, time_scale: float) -> Agent:
+    argv = [sys.executable, "-m", "e2e.agents.reference", "--upstream", upstream.url]
+    argv += ["--time-scale", str(time_scale), "--seed", "1"]
+    argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
+    return Agent(directory, argv, cwd=ROOT)
 
 
 @pytest.fixture
@@ -86,22 +41,18 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
 
 @pytest.fixture
 def agent(tmp_path: Path, upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[Agent]:
-    started = Agent(tmp_path, upstream, getattr(request, "param", TIME_SCALE))
+    one = agent_of(tmp_path, upstream, getattr(request, "param", TIME_SCALE))
     try:
-        started.process.start_serving(f"{started.url}/readyz", "the agent")
-        yield started
+        one.start()
+        yield one
     finally:
-        started.process.stop()
+        one.process.stop()
 
 
 @pytest.fixture
 async def caller(agent: Agent) -> AsyncIterator[Caller]:
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
         yield Caller(session, agent)
-
-
-async def until(condition: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
-    await asyncio.to_thread(wait_until, condition, timeout_seconds, what)
 
 
 async def test_new_workers_are_in_force_at_once_and_no_request_is_lost(agent: Agent, caller: Caller) -> None:

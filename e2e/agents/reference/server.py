@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, web
 
 from agentscaler_runtime import CONTENT_TYPE, CircuitOpenError, RejectedError, Runtime, classify_error
+from e2e.agents.request import parse_request
 
 if TYPE_CHECKING:
     from e2e.agents.reference.agent import Agent
     from e2e.agents.reference.shape import Job, Shape
-
-MEMORY_FACTOR_MAX = 100.0
-KEY_LENGTH_MAX = 200
 
 
 class Server:
@@ -72,20 +69,7 @@ class Server:
 
     def _job(self, body: bytes) -> Job:
         try:
-            document = json.loads(body or b"{}")
-        except (ValueError, RecursionError) as error:
-            raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
-        if not isinstance(document, dict) or not set(document) <= {"key", "memory_factor"}:
-            raise web.HTTPBadRequest(text='expected an object with "key" and "memory_factor", both optional')
-        key = document.get("key")
-        if key is not None and not (isinstance(key, str) and len(key) <= KEY_LENGTH_MAX and _is_text(key)):
-            raise web.HTTPBadRequest(text=f"key must be a string of at most {KEY_LENGTH_MAX} characters")
-        factor = document.get("memory_factor", 1.0)
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor <= MEMORY_FACTOR_MAX:
-            raise web.HTTPBadRequest(text=f"memory_factor must be a number from 0 to {MEMORY_FACTOR_MAX:.0f}")
+            key, factor = parse_request(body)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
         return self._shape.draw(key=key, memory_factor=factor)
-
-
-def _is_text(key: str) -> bool:
-    # JSON may hold halves of surrogate pairs, which are no characters and have no bytes.
-    return not any("\ud800" <= character <= "\udfff" for character in key)

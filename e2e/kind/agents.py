@@ -1,0 +1,40 @@
+"""Images of the agents of other frameworks, for the scenarios that run them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from e2e.harness import tools
+from e2e.kind import base
+from e2e.kind.images import ROOT, VERSION
+from e2e.kind.stages import stage
+
+if TYPE_CHECKING:
+    from e2e.kind.engine import Engine
+
+AGENTFLOW = f"agentscaler.dev/agentflow-agent:{VERSION}"
+AIECS = f"agentscaler.dev/aiecs-agent:{VERSION}"
+
+
+def build_agentflow(engine: Engine) -> str:
+    """The AgentFlow agent: the binary of the tools' cache and nothing else. Its name."""
+    with stage("image of the AgentFlow agent"):
+        binary = tools.ensure("agentflow")["agentflow"]
+        dockerfile = ROOT / "e2e/agents/agentflow/Dockerfile"
+        engine.docker("build", "--quiet", "--file", dockerfile, "--tag", AGENTFLOW, binary.parent)
+    return AGENTFLOW
+
+
+def build_aiecs(engine: Engine, *, registry: bool) -> str:
+    """The AIECS agent; its name.
+
+    Args:
+        engine: Where to build.
+        registry: Whether base images can be pulled; else they are made first.
+    """
+    if not registry:
+        base.make_python(engine)
+    with stage("image of the AIECS agent"):
+        arguments = ("--file", ROOT / "e2e/agents/aiecs/Dockerfile", "--tag", AIECS)
+        engine.docker("build", "--quiet", "--network=host", *arguments, ROOT)
+    return AIECS
