@@ -51,6 +51,8 @@ class Memo:
     deployment_written_at: float = 0.0
     tuning: str | None = None
     """`tuning.json` as it was written or accepted last."""
+    native: str | None = None
+    """The framework's own file, likewise; None: there is none, or it is not known."""
     tuning_written_at: float = 0.0
     name_taken_at: float = -1e9
     """When the name of the ConfigMap was last found to be somebody else's."""

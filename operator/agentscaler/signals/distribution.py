@@ -7,8 +7,9 @@ from math import isfinite
 from typing import Any, Final
 
 from agentscaler.signals.promql import OBJECT, SIGNAL
+from agentscaler.signals.templates import BUCKETS
 
-ROW: Final = "buckets"
+ROW: Final = BUCKETS
 
 Shares = tuple[tuple[float, float], ...]
 """(upper bound in the metric's unit, share of observations at or below it), rising."""

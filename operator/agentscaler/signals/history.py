@@ -138,6 +138,7 @@ def _items(m: Metrics, d: Dialect) -> list[Item]:
     return [*_gauges(m, d), *(item for item in others if item.row in _RATES | _MEMORY)]
 
 
+@templates.along
 def _gauges(m: Metrics, d: Dialect) -> list[Item]:
     """Gauges where their sample was fresh at that time: an instant may otherwise look back for five minutes."""
     age = d.server.stale_after_seconds

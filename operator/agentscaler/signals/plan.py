@@ -196,8 +196,15 @@ def _replaced(preset: Metrics, overrides: Overrides, dialect: Dialect) -> Metric
         changes[name] = (metric,) if name in {"memory", "cpu"} else metric
     # Missing errors read as none, so both counters must come from one source.
     if "requests" in changes:
-        changes.setdefault("failed_requests", None)
-    return replace(preset, **changes)
+        for name in ("failed_requests", "successful_requests", "success_ratio"):
+            changes.setdefault(name, None)
+    return _along(preset, changes)
+
+
+def _along(metrics: Metrics, changes: Mapping[str, Any]) -> Metrics:
+    """The changes, in the other names as well: what the user names is the only name."""
+    otherwise = metrics.otherwise
+    return replace(metrics, **changes, otherwise=otherwise and _along(otherwise, changes))
 
 
 def _check_kind(name: str, metric: Metric) -> None:

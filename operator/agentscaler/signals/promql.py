@@ -115,7 +115,9 @@ class Dialect:
         return f"{aggregation} by ({self.server.namespace_label},{OBJECT}{kept})({vector})"
 
     def rate(self, metric: Metric, window: int) -> str:
-        """Events per second of a counter; of a histogram, its observations."""
+        """Events per second of a counter; of a histogram, its observations; of a gauge, its mean over the window."""
+        if metric.kind is MetricKind.GAUGE:
+            return _scaled(metric, f"avg_over_time({self.select(metric)}[{window}s])")
         if metric.kind is MetricKind.HISTOGRAM:
             return self.histogram_part(metric, "count", window)
         return _scaled(metric, f"rate({self.select(metric)}[{window}s])")

@@ -120,13 +120,20 @@ def readings_of(
                 draft,
                 row=str(draft.row),  # plain strings are found faster
                 note=_note(server, draft, request.window_seconds),
-                absent=_NO_SERIES if known or not draft.sources else _NOT_EXPORTED,
+                absent=_absent(plan, draft, known=known),
                 error=error,
                 partial=partial,
                 simple=draft.kind is Kind.PLAIN and draft.sources == (PRESET,) and not error and not partial,
             )
         )
     return tuple(result)
+
+
+def _absent(plan: Plan, draft: Reading, *, known: bool) -> str:
+    """What it means that a signal has no row."""
+    if draft.scope == 0 and (why := plan.preset.unavailable.get(draft.signal)):
+        return f"{_NO_SERIES}: {why}"
+    return _NO_SERIES if known or not draft.sources else _NOT_EXPORTED
 
 
 def _quantiles(place: _Place, request: SignalRequest, window: int) -> list[Reading]:
@@ -209,6 +216,7 @@ _PLAIN: Final = (
     S.QUEUE_DEPTH,
     S.WORKER_LIMIT,
     S.CACHE_BYTES,
+    S.CACHE_ENTRIES,
     S.BREAKER_STATE,
     S.APPLIED_GENERATION,
     *(name for name, _ in REQUEST_RATES),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from functools import wraps
+from typing import Concatenate, Final, ParamSpec
 
 from agentscaler.core.observation import SignalName as S
 from agentscaler.frameworks.preset import Metric, MetricKind, Metrics
-from agentscaler.signals.promql import Dialect, tagged
+from agentscaler.signals.promql import OBJECT, Dialect, tagged
 
+P = ParamSpec("P")
+
+BUCKETS: Final = "buckets"
+"""Row of the distribution of run durations."""
 BUCKET_WINDOW_SECONDS: Final = 600
 LOST_AFTER_SECONDS: Final = 300
 """A pod that answered its scrape within this time and does not now is lost; one that never did is starting."""
@@ -59,6 +64,43 @@ def window_row(name: str, window: int) -> str:
     return f"{name}:{window}"
 
 
+def along(
+    make: Callable[Concatenate[Metrics, Dialect, P], list[Item]],
+) -> Callable[Concatenate[Metrics, Dialect, P], list[Item]]:
+    """The template for metrics with other names: an object without a row of the first ones gets that of the next.
+
+    Each row is asked once, whatever the number of names. Rows of two fields take both from one set of names.
+    """
+
+    @wraps(make)
+    def whole(m: Metrics, d: Dialect, /, *args: P.args, **kwargs: P.kwargs) -> list[Item]:
+        items = {item.row: item for item in make(m, d, *args, **kwargs)}
+        scale = m.duration.scale if m.duration else 1.0
+        while m.otherwise is not None:
+            m = m.otherwise
+            for item in make(m, d, *args, **kwargs):
+                first = items.get(item.row)
+                if first is None:
+                    items[item.row] = item
+                elif first.promql != item.promql:
+                    if item.row == BUCKETS and (m.duration is None or m.duration.scale != scale):
+                        continue  # bounds of two units would be mixed
+                    items[item.row] = _first_or(d, first, item)
+        return list(items.values())
+
+    return whole
+
+
+def _first_or(d: Dialect, first: Item, other: Item) -> Item:
+    if first.row == BUCKETS:  # several rows for each object: all of one histogram
+        names = f"{d.server.namespace_label},{OBJECT}"
+        promql = f"({first.promql} or ({other.promql} unless on ({names}) {first.promql}))"
+    else:
+        promql = f"({first.promql} or {other.promql})"
+    return Item(first.row, first.fields | other.fields, promql)
+
+
+@along
 def load(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
     """Work in the pods now, and whether some pod was busy for a whole window."""
     items: list[Item] = []
@@ -79,11 +121,13 @@ def load(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
     return items
 
 
+@along
 def knobs(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """What the pods report of their settings."""
     rows: tuple[tuple[S, str, Metric | None, str, str], ...] = (
         (S.WORKER_LIMIT, "worker_limit", m.worker_limit, "sum", "min"),
         (S.CACHE_BYTES, "cache_bytes", m.cache_bytes, "sum", "max"),
+        (S.CACHE_ENTRIES, "cache_entries", m.cache_entries, "sum", "max"),
         (S.BREAKER_STATE, "breaker_state", m.breaker_state, "max", "max"),
         (S.APPLIED_GENERATION, "applied_generation", m.applied_generation, "min", "min"),
     )
@@ -94,6 +138,7 @@ def knobs(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def targets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Pods with scrape targets, those that answer, those lost, and the age of the samples."""
     up = d.select(Metric("up", MetricKind.GAUGE))
@@ -118,6 +163,7 @@ def targets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return items
 
 
+@along
 def freshness(m: Metrics, d: Dialect, fields: Iterable[str]) -> list[Item]:
     """Age of the samples of single metrics, for overrides."""
     items: list[Item] = []
@@ -131,6 +177,7 @@ def freshness(m: Metrics, d: Dialect, fields: Iterable[str]) -> list[Item]:
     return items
 
 
+@along
 def rates(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Runs that ended, over the four windows."""
     if not m.requests:
@@ -141,18 +188,30 @@ def rates(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def errors(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
-    """Share of failed runs. A service without errors has no error series, so `or 0 *` stands in; no runs: no row."""
-    if not m.requests or not m.failed_requests:
-        return []
+    """Share of failed runs. A service without errors has no error series, so `or 0 *` stands in; no runs: no row.
+
+    Where failures are not counted, what did not succeed has failed; where nothing is, the gauge of the share tells.
+    """
     items: list[Item] = []
     for window in wanted.windows:
-        ended, failed = _total(d, m.requests, window), _total(d, m.failed_requests, window)
-        share = f"clamp_max(({failed} or 0 * {ended}) / ({ended} > 0), 1)"
-        items.append(Item(window_row(S.ERROR_RATIO, window), frozenset({"requests", "failed_requests"}), share))
+        fields = {"requests", "failed_requests"}
+        ended = _total(d, m.requests, window) if m.requests else ""
+        if m.requests and m.failed_requests:
+            share = f"clamp_max(({_total(d, m.failed_requests, window)} or 0 * {ended}) / ({ended} > 0), 1)"
+        elif m.requests and m.successful_requests:
+            succeeded = _total(d, m.successful_requests, window)
+            share = f"clamp_min(1 - ({succeeded} or 0 * {ended}) / ({ended} > 0), 0)"
+        elif m.success_ratio:
+            share = f"clamp(1 - {d.per_object('avg', d.per_pod(d.rate(m.success_ratio, window), within='avg'))}, 0, 1)"
+        else:
+            continue
+        items.append(Item(window_row(S.ERROR_RATIO, window), frozenset(fields), share))
     return items
 
 
+@along
 def refusals(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Runs refused, and upstream calls by outcome."""
     rows: tuple[tuple[S, str, Metric | None], ...] = (
@@ -168,6 +227,7 @@ def refusals(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def cache(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """How the cache does, over 300 s."""
     window = d.server.window(300)
@@ -184,11 +244,15 @@ def cache(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return items
 
 
+@along
 def service(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Mean duration of a run without its wait in the queue, over 600 s."""
-    if not m.duration:
-        return []
     window, fields = d.server.window(600), {"duration"}
+    if not m.duration:
+        if not m.mean_duration:
+            return []
+        mean = d.per_object("avg", d.per_pod(d.rate(m.mean_duration, window), within="avg"))
+        return [Item(S.SERVICE_TIME, frozenset(fields), mean)]
     total = d.per_object("sum", d.per_pod(d.histogram_part(m.duration, "sum", window)))
     if m.queue_wait:
         fields.add("queue_wait")
@@ -198,6 +262,7 @@ def service(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return [Item(S.SERVICE_TIME, frozenset(fields), f"({total} / ({runs} > 0))")]
 
 
+@along
 def memory(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Memory of the worst pod and of the mean one. The largest container counts; a dead pod's series does not."""
     if not m.memory:
@@ -213,6 +278,7 @@ def memory(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def cpu(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """CPU of all pods."""
     if not m.cpu:
@@ -221,6 +287,7 @@ def cpu(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return [Item(S.CPU_CORES, frozenset({"cpu"}), d.per_object("sum", pods))]
 
 
+@along
 def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]:
     """All quantiles over one window, how many observations each has, and how many runs were late."""
     items: list[Item] = []
@@ -247,6 +314,7 @@ def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]
     return items
 
 
+@along
 def saturation(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]:
     """Quantiles that lie above the last finite bucket: only there the quantile equals that of 1."""
     return [
@@ -261,12 +329,13 @@ def saturation(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item
     ]
 
 
+@along
 def buckets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Distribution of run durations: classic rows by `le`, or one native histogram."""
     if not m.duration:
         return []
     classic, native = d.buckets(m.duration, d.server.window(BUCKET_WINDOW_SECONDS))
-    return [Item("buckets", frozenset({"duration"}), f"({classic} or {native})")]
+    return [Item(BUCKETS, frozenset({"duration"}), f"({classic} or {native})")]
 
 
 FAMILIES: Final[tuple[Callable[[Metrics, Dialect, Wanted], list[Item]], ...]] = (

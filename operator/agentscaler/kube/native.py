@@ -1,0 +1,165 @@
+"""The framework's own settings file of one object: what it is to hold, and what a person should know of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentscaler.api.conditions import Condition, ConditionType, Reason
+from agentscaler.core.observation import Observation, SignalName
+from agentscaler.core.settings import Settings
+from agentscaler.frameworks import choices, derive
+from agentscaler.frameworks.adapter import Adapter, Setting
+from agentscaler.frameworks.errors import BrokenFile
+from agentscaler.frameworks.registry import PRESETS
+from agentscaler.frameworks.render import entry_bytes_of, render
+from agentscaler.kube import tuning
+from agentscaler.kube.case import Case
+from agentscaler.kube.live import BaseFacts, ConfigMapFacts
+
+_FILES = {preset.adapter.file for preset in PRESETS.values() if preset.adapter is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The file of one object. Both are empty where the framework has none."""
+
+    file: str = ""
+    text: str | None = None
+    """What it is to hold; None: there must be none, since nothing is known to start from."""
+    based: bool = False
+    """It is made from a file of the user's."""
+
+    def data(self) -> dict[str, str]:
+        """As the ConfigMap holds it."""
+        return {} if self.text is None else {self.file: self.text}
+
+    def stale(self, facts: ConfigMapFacts) -> dict[str, None]:
+        """Files of other frameworks that are left over."""
+        return {name: None for name in facts.data if name in _FILES - {self.file if self.text is not None else ""}}
+
+    def stands(self, facts: ConfigMapFacts) -> bool:
+        """Whether the ConfigMap has it already."""
+        return not self.stale(facts) and facts.data.get(self.file) == self.text
+
+
+def file_of(case: Case) -> str:
+    """Name of the file; empty where the framework has none."""
+    adapter = _adapter(case)
+    return adapter.file if adapter is not None else ""
+
+
+def native(case: Case, settings: Settings, facts: ConfigMapFacts | None, last_good: str | None) -> Native:
+    """The file for some settings.
+
+    Args:
+        case: The object in this tick.
+        settings: What is to be delivered.
+        facts: The ConfigMap with the settings; None: there is none.
+        last_good: The file that was written last, to go on from while the user's own one is broken or away.
+    """
+    adapter, spec = _adapter(case), case.record.spec
+    if adapter is None or spec is None:
+        return Native()
+    restart = choices.delivery(spec).restart
+    entry_bytes = _entry_bytes(adapter, case.observation, facts, restart=restart)
+    base, wrong = _base(case.live.base)
+    if wrong is None:
+        try:
+            text = render(adapter, settings, base, entry_bytes, restart=restart).text
+            return Native(adapter.file, text, based=case.live.base is not None)
+        except BrokenFile:
+            pass  # `condition` tells it
+    if last_good is None:
+        return Native(adapter.file)
+    try:
+        return Native(adapter.file, render(adapter, settings, last_good, entry_bytes, restart=restart).text, based=True)
+    except BrokenFile:
+        return Native(adapter.file, last_good, based=True)
+
+
+def condition(case: Case, settings: Settings | None) -> Condition:
+    """What a person should know of the file.
+
+    Args:
+        case: The object in this tick.
+        settings: What is in force; None: not known.
+    """
+    adapter, spec, base = _adapter(case), case.record.spec, case.live.base
+    if adapter is None or spec is None:
+        return _told(True, Reason.NOT_NEEDED, "the framework has no settings file of its own")
+    _, wrong = _base(base)
+    if wrong is not None:
+        return wrong
+    restart = choices.delivery(spec).restart
+    withheld: tuple[Setting, ...] = ()
+    if settings is not None:
+        try:
+            base_text = base.text or "" if base is not None else ""
+            withheld = render(adapter, settings, base_text, adapter.entry_bytes, restart=restart).withheld
+        except BrokenFile as error:
+            assert base is not None
+            return _broken(base, error)
+    if withheld:
+        names = ", ".join(adapter.name(each) for each in withheld)
+        mend = "set delivery.mode: Restart, or set them yourself"
+        return _told(False, Reason.RESTART_NEEDED, f"only a start of the agent reads {names}: {mend}")
+    if narrowed := (case.effective.get("delivery") or {}).get("limits"):
+        return _told(True, Reason.FRAMEWORK_LIMITS, "; ".join(narrowed))
+    return _told(True, Reason.RENDERED, f"{adapter.file} holds what was decided")
+
+
+def _adapter(case: Case) -> Adapter | None:
+    spec = case.record.spec
+    preset = PRESETS.get(choices.framework(spec)) if spec is not None else None
+    return preset.adapter if preset is not None else None
+
+
+def _base(base: BaseFacts | None) -> tuple[str, Condition | None]:
+    """The user's own file, or why it cannot be had."""
+    if base is None:
+        return "", None
+    if base.text is None:
+        return "", _told(False, Reason.BASE_NOT_FOUND, f"{base.missing}; the last good file stays in force")
+    return base.text, None
+
+
+def _broken(base: BaseFacts, error: BrokenFile) -> Condition:
+    line = f", line {error.line}" if error.line is not None else ""
+    place = f"ConfigMap {base.name}, key {base.key}{line}"
+    return _told(False, Reason.BASE_BROKEN, f"{place}: {error}: correct it there; the last good file stays in force")
+
+
+def _entry_bytes(adapter: Adapter, observation: Observation, facts: ConfigMapFacts | None, *, restart: bool) -> float:
+    size, entries = observation.value(SignalName.CACHE_BYTES), observation.value(SignalName.CACHE_ENTRIES)
+    learned = size / entries if size and entries else None
+    if learned is None:
+        return adapter.entry_bytes
+    text = facts.data.get(adapter.file) if facts is not None else None
+    live = tuning.settings_of(facts.tuning) if facts is not None and facts.tuning else None
+    kept = entry_bytes_of(adapter, text, live.cache.max_bytes, restart=restart) if text and live is not None else None
+    return derive.mean_entry(learned, kept, adapter.entry_bytes)
+
+
+def _told(status: bool, reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.NATIVE_SETTINGS, status, reason, message)
+
+
+def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) -> BaseFacts:
+    """What a ConfigMap says of the user's own file.
+
+    Args:
+        name: Of the ConfigMap.
+        key: Of the file.
+        data: Of the ConfigMap; None: there is none.
+        own: Name of the ConfigMap that the operator writes.
+    """
+    text = (data or {}).get(key)
+    if name == own:
+        return BaseFacts(name, key, None, f"ConfigMap {name} is the operator's own: name another in baseConfigMap")
+    if data is None:
+        return BaseFacts(name, key, None, f"ConfigMap {name} does not exist: create it, or correct baseConfigMap.name")
+    if not isinstance(text, str):
+        return BaseFacts(name, key, None, f"ConfigMap {name} has no key {key}: add it, or correct baseConfigMap.key")
+    return BaseFacts(name, key, text)
