@@ -140,7 +140,7 @@ class AgentDeploymentSpec(Model):
         ),
     )
 
-    framework: Literal["generic", "aiecs", "agentflow"] | None = None
+    framework: Literal["generic", "aiagentsharp", "genericagents", "agentflow", "aiecs", "agentgraph"] | None = None
     """Agent framework, which says the names of metrics, the defaults and the settings file. Effective default:
     generic."""
     template: PodTemplate | None = None

@@ -131,8 +131,9 @@ class Adapter:
     separator: str = "."
     """Between the parts of a path, as the framework's own documents write it."""
     settings: tuple[Setting, ...]
-    entry_bytes: float
-    """Mean bytes of a cache entry: the ratio of the guide's own defaults, where metrics do not tell."""
+    entry_bytes: float = 0.0
+    """Mean bytes of a cache entry: the ratio of the guide's own defaults, where metrics do not tell. 0: nothing counts
+    entries."""
     advice: tuple[Advice, ...] = ()
 
     def name(self, setting: Setting) -> str:

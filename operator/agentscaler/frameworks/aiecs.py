@@ -220,6 +220,7 @@ GUIDE: Final = replace(
     failed_requests=None,
     successful_requests=counter("execute_success_total"),
     duration=histogram("execute_latency_seconds"),
+    queue_wait=None,  # durations are without it
     successful_duration=histogram("execute_latency_seconds"),
 )
 """What the package exports itself: no error counter, no gauge of running tasks, one histogram for good and bad runs."""

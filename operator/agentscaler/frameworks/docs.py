@@ -61,7 +61,7 @@ def generate() -> str:
 
 
 def _framework(preset: Preset, adapter: Adapter) -> str:
-    entry = f"Mean entry of the cache by the guide: {adapter.entry_bytes:,.0f} bytes."
+    entry = f"Mean entry of the cache by the guide: {adapter.entry_bytes:,.0f} bytes." if adapter.entry_bytes else ""
     lines = [
         f"## {preset.title}",
         "",
@@ -82,6 +82,7 @@ def _framework(preset: Preset, adapter: Adapter) -> str:
         "",
         *_table(("what", "the contract's name first", "else the framework's"), _metrics(preset.metrics)),
         "",
+        *([preset.remark, ""] if preset.remark else []),
         "What the framework's own metrics cannot tell:",
         "",
         *_table(("signal", "why, and what supplies it"), preset.metrics.unavailable.items()),

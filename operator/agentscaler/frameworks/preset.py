@@ -100,3 +100,5 @@ class Preset:
     """The framework's own settings file; None: it has none, and reads `tuning.json` alone."""
     title: str = ""
     """Name and language, as people write them."""
+    remark: str = ""
+    """What a person should know of its metrics."""

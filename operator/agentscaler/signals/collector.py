@@ -16,7 +16,7 @@ from agentscaler.signals.errors import QueryError, UnknownServer
 from agentscaler.signals.history import Past
 from agentscaler.signals.plan import Plan, plan
 from agentscaler.signals.prometheus import Answer, PrometheusClient
-from agentscaler.signals.promql import OBJECT
+from agentscaler.signals.promql import OBJECT, Dialect
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
 from agentscaler.signals.slow import SlowResults
@@ -198,6 +198,25 @@ class Collector:
             }
         except MALFORMED:
             return {}
+
+    async def agent_names(self, request: SignalRequest, now: float) -> frozenset[str] | None:
+        """Names of the series of an object's pods that look like an agent's own; None when nobody can tell.
+
+        Args:
+            request: The object.
+            now: Unix seconds.
+        """
+        endpoint = self._endpoints.get(request.server)
+        if endpoint is None:
+            return None
+        text = Dialect(endpoint.server).names(request.namespace, request.workload)
+        (answer,) = await endpoint.ask([(text, _instant(text, now))])
+        if isinstance(answer, QueryError):
+            return None
+        try:
+            return frozenset(str(row["metric"]["__name__"]) for row in answer.result)
+        except MALFORMED:
+            return None
 
     async def close(self) -> None:
         """End threads and connections."""

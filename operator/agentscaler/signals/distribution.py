@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any, Final
 
+from agentscaler.signals.item import BUCKETS
 from agentscaler.signals.promql import OBJECT, SIGNAL
-from agentscaler.signals.templates import BUCKETS
 
 ROW: Final = BUCKETS
 

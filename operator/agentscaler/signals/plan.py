@@ -11,10 +11,11 @@ from agentscaler.core.observation import SignalName as S
 from agentscaler.frameworks.preset import Metric, MetricKind, Metrics
 from agentscaler.signals import templates
 from agentscaler.signals.errors import InvalidOverride, QueryError, TooManyQueries
+from agentscaler.signals.item import Item, quantile_row
 from agentscaler.signals.promql import Dialect, union
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.templates import Item, Wanted
+from agentscaler.signals.templates import Wanted
 
 MOST_QUERIES: Final = 20
 """HTTP queries in a tick for one (server, preset)."""
@@ -246,7 +247,7 @@ def _wanted(server: Server, requests: Iterable[SignalRequest]) -> tuple[Wanted, 
             )
             kept += ranked[:MOST_QUANTILES]
             if signal is not S.LATE_RATIO:  # without it the share is estimated from the quantile
-                refused |= {templates.quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
+                refused |= {quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
         taken[signal] = tuple(sorted(kept))
     return Wanted(tuple(sorted(windows)), taken[S.QUEUE_WAIT], taken[S.LATENCY], taken[S.LATE_RATIO]), refused
 
