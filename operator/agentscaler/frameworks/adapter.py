@@ -121,9 +121,9 @@ class Advice:
     """By what it is covered, or why it is not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Adapter:
-    """The native settings of one framework."""
+    """The native settings of one framework. There is one of each: they are compared by identity, which is fast."""
 
     file: str
     """Name of the native file, in the ConfigMap with the settings and in the directory that pods mount."""

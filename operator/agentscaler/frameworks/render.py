@@ -20,7 +20,7 @@ class Rendered:
     """Settings that were to change and were not written, since only a start reads them."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)  # objects at rest are looked at again and again
 def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, *, restart: bool) -> Rendered:
     """Put what was decided into a settings file. All else in it stays as it is.
 

@@ -19,7 +19,7 @@ from agentscaler.kube.errors import Conflict, KubeError, NotFound
 from agentscaler.kube.facts import is_ours, tuning_generation
 from agentscaler.kube.live import ConfigMapFacts
 from agentscaler.kube.memo import NAME_AGAIN_SECONDS, Memo, Problem, problem_of
-from agentscaler.kube.native import Native, condition, file_of, native
+from agentscaler.kube.native import Native, file_of, native
 from agentscaler.kube.paths import CONFIG_MAPS
 from agentscaler.kube.store import Record
 from agentscaler.kube.touch import MOST_TOUCHES
@@ -47,21 +47,21 @@ class Delivery:
 
     async def write(self, case: Case, wanted: Settings, memo: Memo) -> Delivered:
         """Bring the ConfigMap to `wanted`, as far as that is allowed now; never raises a `KubeError`."""
-        delivered = await self._write(case, wanted, memo)
-        standing = tuning.settings_of(delivered.text) if delivered.text else None
-        return replace(delivered, native=condition(case, standing))
-
-    async def _write(self, case: Case, wanted: Settings, memo: Memo) -> Delivered:
         facts = case.live.configmap
-        if facts is None and not tuning.has_any(wanted) and not native(case, wanted, None, memo.native).based:
-            return Delivered(_delivered(True, Reason.NOT_NEEDED, "every setting is left to the agent"))
-        if facts is None and case.now - memo.name_taken_at < NAME_AGAIN_SECONDS:
-            return self._without_a_name(case, memo)
         if facts is not None and not memo.tuning:
             memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
             memo.native = facts.data.get(file_of(case))
         target = self._next_step(case, facts, wanted, memo)
         made = native(case, target, facts, memo.native)
+        return replace(await self._write(case, facts, target, made, memo), native=made.condition)
+
+    async def _write(
+        self, case: Case, facts: ConfigMapFacts | None, target: Settings, made: Native, memo: Memo
+    ) -> Delivered:
+        if facts is None and not tuning.has_any(target) and not made.based:
+            return Delivered(_delivered(True, Reason.NOT_NEEDED, "every setting is left to the agent"))
+        if facts is None and case.now - memo.name_taken_at < NAME_AGAIN_SECONDS:
+            return self._without_a_name(case, memo)
         if facts is not None and facts.tuning == tuning.text(target, facts.generation or 0) and made.stands(facts):
             memo.tuning, memo.native = facts.tuning, made.text
             return await self._owned(case, facts, memo)

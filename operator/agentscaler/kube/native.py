@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from agentscaler.api.conditions import Condition, ConditionType, Reason
 from agentscaler.core.observation import Observation, SignalName
 from agentscaler.core.settings import Settings
 from agentscaler.frameworks import choices, derive
-from agentscaler.frameworks.adapter import Adapter, Setting
+from agentscaler.frameworks.adapter import Adapter
 from agentscaler.frameworks.errors import BrokenFile
 from agentscaler.frameworks.registry import PRESETS
-from agentscaler.frameworks.render import entry_bytes_of, render
+from agentscaler.frameworks.render import Rendered, entry_bytes_of, render
 from agentscaler.kube import tuning
 from agentscaler.kube.case import Case
 from agentscaler.kube.live import BaseFacts, ConfigMapFacts
 
 _FILES = {preset.adapter.file for preset in PRESETS.values() if preset.adapter is not None}
+
+
+def _told(status: bool, reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.NATIVE_SETTINGS, status, reason, message)
+
+
+NO_FILE: Final = _told(True, Reason.NOT_NEEDED, "the framework has no settings file of its own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class Native:
     """What it is to hold; None: there must be none, since nothing is known to start from."""
     based: bool = False
     """It is made from a file of the user's."""
+    condition: Condition = NO_FILE
+    """What a person should know of it."""
 
     def data(self) -> dict[str, str]:
         """As the ConfigMap holds it."""
@@ -62,47 +71,40 @@ def native(case: Case, settings: Settings, facts: ConfigMapFacts | None, last_go
     adapter, spec = _adapter(case), case.record.spec
     if adapter is None or spec is None:
         return Native()
-    restart = choices.delivery(spec).restart
+    restart, base = choices.delivery(spec).restart, case.live.base
     entry_bytes = _entry_bytes(adapter, case.observation, facts, restart=restart)
-    base, wrong = _base(case.live.base)
-    if wrong is None:
+    settings = replace(settings, replicas=0)  # they are in no file
+    wrong: Condition | None = None
+    if base is not None and base.text is None:
+        wrong = _told(False, Reason.BASE_NOT_FOUND, f"{base.missing}; the last good file stays in force")
+    else:
         try:
-            text = render(adapter, settings, base, entry_bytes, restart=restart).text
-            return Native(adapter.file, text, based=case.live.base is not None)
-        except BrokenFile:
-            pass  # `condition` tells it
-    if last_good is None:
-        return Native(adapter.file)
-    try:
-        return Native(adapter.file, render(adapter, settings, last_good, entry_bytes, restart=restart).text, based=True)
-    except BrokenFile:
-        return Native(adapter.file, last_good, based=True)
-
-
-def condition(case: Case, settings: Settings | None) -> Condition:
-    """What a person should know of the file.
-
-    Args:
-        case: The object in this tick.
-        settings: What is in force; None: not known.
-    """
-    adapter, spec, base = _adapter(case), case.record.spec, case.live.base
-    if adapter is None or spec is None:
-        return _told(True, Reason.NOT_NEEDED, "the framework has no settings file of its own")
-    _, wrong = _base(base)
-    if wrong is not None:
-        return wrong
-    restart = choices.delivery(spec).restart
-    withheld: tuple[Setting, ...] = ()
-    if settings is not None:
-        try:
-            base_text = base.text or "" if base is not None else ""
-            withheld = render(adapter, settings, base_text, adapter.entry_bytes, restart=restart).withheld
+            made = render(adapter, settings, (base.text or "") if base else "", entry_bytes, restart=restart)
+            return Native(adapter.file, made.text, based=base is not None, condition=_rendered(case, adapter, made))
         except BrokenFile as error:
-            assert base is not None
-            return _broken(base, error)
-    if withheld:
-        names = ", ".join(adapter.name(each) for each in withheld)
+            assert base is not None  # an empty file is never broken
+            wrong = _broken(base, error)
+    if last_good is None:
+        return Native(adapter.file, condition=wrong)
+    try:
+        text = render(adapter, settings, last_good, entry_bytes, restart=restart).text
+    except BrokenFile:
+        text = last_good
+    return Native(adapter.file, text, based=True, condition=wrong)
+
+
+def condition(case: Case) -> Condition:
+    """What is told of the file where nothing was looked at: as before, or that it is not known."""
+    for each in case.record.status.get("conditions") or ():
+        if each.get("type") == ConditionType.NATIVE_SETTINGS:
+            status = {"True": True, "False": False}.get(each["status"])
+            return Condition(ConditionType.NATIVE_SETTINGS, status, Reason(each["reason"]), each["message"])
+    return NO_FILE
+
+
+def _rendered(case: Case, adapter: Adapter, made: Rendered) -> Condition:
+    if made.withheld:
+        names = ", ".join(adapter.name(each) for each in made.withheld)
         mend = "set delivery.mode: Restart, or set them yourself"
         return _told(False, Reason.RESTART_NEEDED, f"only a start of the agent reads {names}: {mend}")
     if narrowed := (case.effective.get("delivery") or {}).get("limits"):
@@ -114,15 +116,6 @@ def _adapter(case: Case) -> Adapter | None:
     spec = case.record.spec
     preset = PRESETS.get(choices.framework(spec)) if spec is not None else None
     return preset.adapter if preset is not None else None
-
-
-def _base(base: BaseFacts | None) -> tuple[str, Condition | None]:
-    """The user's own file, or why it cannot be had."""
-    if base is None:
-        return "", None
-    if base.text is None:
-        return "", _told(False, Reason.BASE_NOT_FOUND, f"{base.missing}; the last good file stays in force")
-    return base.text, None
 
 
 def _broken(base: BaseFacts, error: BrokenFile) -> Condition:
@@ -140,10 +133,6 @@ def _entry_bytes(adapter: Adapter, observation: Observation, facts: ConfigMapFac
     live = tuning.settings_of(facts.tuning) if facts is not None and facts.tuning else None
     kept = entry_bytes_of(adapter, text, live.cache.max_bytes, restart=restart) if text and live is not None else None
     return derive.mean_entry(learned, kept, adapter.entry_bytes)
-
-
-def _told(status: bool, reason: Reason, message: str) -> Condition:
-    return Condition(ConditionType.NATIVE_SETTINGS, status, reason, message)
 
 
 def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) -> BaseFacts:

@@ -84,7 +84,7 @@ def conditions(case: Case, outcome: Outcome) -> tuple[Condition, ...]:
         **decided,
         ConditionType.CONFLICT: _conflict(case),
         ConditionType.DELIVERED: outcome.delivered.condition,
-        ConditionType.NATIVE_SETTINGS: outcome.delivered.native or native.condition(case, None),
+        ConditionType.NATIVE_SETTINGS: outcome.delivered.native or native.condition(case),
         ConditionType.ABLE_TO_SCALE: _able(case, outcome),
         **noted,
         ConditionType.STALLED: stalled,
