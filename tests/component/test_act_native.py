@@ -7,7 +7,7 @@ from typing import Any
 
 from agentscaler.core.observation import SignalName
 from agentscaler.kube.paths import CONFIG_MAPS
-from tests.component.act_stage import Stage
+from tests.component.act_stage import TEMPLATE, Stage
 
 BASE = "# mine\nOPENAI_API_KEY=secret\nTOOL_EXECUTOR_MAX_WORKERS=3\nTOOL_EXECUTOR_TIMEOUT=20\n"
 KNOBS: dict[str, Any] = {
@@ -165,6 +165,32 @@ async def test_a_restart_setting_is_reported_and_not_written_to_running_pods(sta
     assert "TOOL_EXECUTOR_MAX_WORKERS" in told["message"]
     assert "delivery.mode: Restart" in told["message"]
     assert stage.tuning()["workers"] == {"maxConcurrent": 7}, "what an agent reads live"
+
+
+async def test_a_variable_of_the_template_that_goes_before_the_file_is_told(stage: Stage) -> None:
+    (container,) = TEMPLATE["spec"]["containers"]
+    given = {**container, "env": [{"name": "TOOL_EXECUTOR_MAX_WORKERS", "value": "4"}, {"name": "OTHER", "value": "x"}]}
+    template = {"spec": {"containers": [given]}}
+    stage.apply(framework="aiecs", delivery={"mode": "Restart"}, tuning=KNOBS, template=template)
+    await stage.settle()
+    told = stage.condition("NativeSettings")
+    assert (told["status"], told["reason"]) == ("False", "Shadowed")
+    assert told["message"].startswith("TOOL_EXECUTOR_MAX_WORKERS of the pod template go before the file: remove them")
+
+
+async def test_settings_of_a_dotnet_host_are_put_into_its_appsettings(stage: Stage) -> None:
+    put_base(
+        stage, '{ // mine\n "performance": {"maxConcurrentAgents": 100, "TimeoutSeconds": 30}, }', "appsettings.json"
+    )
+    stage.apply(framework="genericagents", delivery=DELIVERY, tuning=KNOBS)
+    await stage.settle()
+    assert json.loads(native(stage, "appsettings.json")) == {
+        "performance": {
+            "maxConcurrentAgents": 7,
+            "TimeoutSeconds": 30,
+            "CacheExpirationMinutes": 10,
+        }
+    }
 
 
 async def test_a_restart_rolls_once_for_both_files(stage: Stage) -> None:

@@ -168,6 +168,15 @@ async def test_aiagentsharp_has_means_only(prometheus_of_frameworks: Prometheus)
     assert made.signal(SignalName.LATENCY).health is Health.EMPTY
 
 
+async def test_runs_of_single_pods_are_known_by_either_name(prometheus_of_frameworks: Prometheus) -> None:
+    signals = collector(prometheus_of_frameworks.url)
+    sharp = await signals.pods_in_flight("main", "aiagentsharp", "agents", "sharp", NOW)
+    planner = await signals.pods_in_flight("main", "agentflow", "agents", "planner", NOW)
+    await signals.close()
+    assert sharp == {"sharp-5d9c7b-abcde": 6}
+    assert planner == {"planner-5d9c7b-abcde": 5}
+
+
 async def test_an_override_goes_before_all_names(prometheus_of_frameworks: Prometheus) -> None:
     override = Override("requests", Metric("execute_success_total", MetricKind.COUNTER))
     made = await seen(prometheus_of_frameworks, "both", "aiecs", overrides=(override,))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +111,45 @@ def test_a_setting_that_only_a_start_reads_is_withheld_from_running_pods(name: s
     assert not render(adapter, DECIDED, base, adapter.entry_bytes, restart=True).withheld
 
 
+KEYS = st.text(alphabet="abcXYZ_09", min_size=1, max_size=6).map(lambda text: f"k{text}")
+PLAIN = (
+    st.integers(-(2**31), 2**31)
+    | st.booleans()
+    | st.text(max_size=8)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+TABLES = st.recursive(
+    st.dictionaries(KEYS, PLAIN, max_size=3),
+    lambda inner: st.dictionaries(KEYS, PLAIN | inner | st.lists(inner, max_size=2), max_size=3),
+    max_leaves=12,
+)
+"""Files of users, with names that are none of a framework's own."""
+
+
+def without_ours(adapter: Adapter, content: Any) -> Any:
+    """What of a file is the user's."""
+    ours = {setting.path[0] for setting in adapter.settings}
+    return {key: value for key, value in content.items() if key not in ours}
+
+
+@given(TABLES, SETTINGS)
+def test_all_else_of_a_toml_file_stays(content: dict[str, Any], settings: Settings) -> None:
+    adapter, text = adapter_of("agentflow"), tomlkit.dumps(content)
+    made = render(adapter, settings, text, 10_000.0, restart=True).text
+    assert without_ours(adapter, tomllib.loads(made)) == tomllib.loads(text)
+
+
+@given(TABLES.filter(lambda content: len({key.lower() for key in content}) == len(content)), SETTINGS)
+def test_all_else_of_a_json_file_stays(content: dict[str, Any], settings: Settings) -> None:
+    adapter = adapter_of("genericagents")
+    try:
+        made = render(adapter, settings, json.dumps(content), 1.0, restart=True).text
+    except BrokenFile as error:
+        assert "twice" in str(error)  # noqa: PT017 (two spellings of one name further down)
+        return
+    assert without_ours(adapter, json.loads(made)) == content
+
+
 def test_aiecs_gets_an_env_file_in_its_own_names() -> None:
     text = render(adapter_of("aiecs"), DECIDED, "", 100 * 2**20 / 1000, restart=True).text
     assert text.splitlines() == [
@@ -144,7 +187,6 @@ timeout_ms = 30000
 max_concurrent_events = 100
 worker_pool_size = 12   # threads
 event_timeout = "30s"
-event_buffer_size = 1000
 
 [memory]
 state_cache_ttl = "900s"

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     BASE_NOT_FOUND = "BaseNotFound"
     BASE_BROKEN = "BaseBroken"
     RESTART_NEEDED = "RestartNeeded"
+    SHADOWED = "Shadowed"
     FRAMEWORK_LIMITS = "FrameworkLimits"
     # conflict
     NO_CONFLICT = "NoConflict"

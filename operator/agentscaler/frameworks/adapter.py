@@ -140,6 +140,10 @@ class Adapter:
         """A setting's full name, as a person writes it."""
         return self.separator.join(setting.path)
 
+    def variable(self, setting: Setting) -> str:
+        """The environment variable that goes before the file; empty where there is none."""
+        return {Format.ENV: setting.path[0], Format.JSON: "__".join(setting.path)}.get(self.format, "")
+
     def fed(self, feed: Feed) -> tuple[Setting, ...]:
         """The settings that are written from one value."""
         return tuple(each for each in self.settings if each.feed is feed and each.written)

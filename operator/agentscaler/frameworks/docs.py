@@ -35,11 +35,16 @@ Generated from the adapters by `python -m agentscaler.frameworks.docs`. Do not e
 `delivery.baseConfigMap: {name, key}` names your own settings file. The operator reads it, puts in what it decided,
 and keeps all else: values, order and, but for JSON, comments. It never writes that ConfigMap. A change of it is seen
 within 15 s. While it is broken or away, the last good file stays in force, knobs go on moving in it, and the
-condition `NativeSettings` names the ConfigMap, the key, the line and the mend.
+condition `NativeSettings` names the ConfigMap, the key, the line and the mend. The result is a copy of your file in a
+ConfigMap: keep secrets in a Secret.
 
 `delivery.mode` is the most that is allowed. With `Hot`, a setting that only a start reads is not written;
 `NativeSettings` lists it with the reason `RestartNeeded`. With `Restart`, all settings are written and the pods
 rolled.
+
+**What a framework's metrics cannot tell** is listed for each. Three things supply it: the client libraries
+(`clients/`), which export the contract's metrics; a recording rule that records a metric of yours under the
+contract's name and keeps the labels `namespace` and `pod`; or `signals.overrides`, which names your metric.
 
 **Columns.** *From* is what feeds a setting: a value of `tuning.json`, or nothing: then it is listed and stays yours.
 *Live*: a running process can take it; else only a start reads it. *Enforced by*: the published package (`framework`),

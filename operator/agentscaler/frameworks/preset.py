@@ -88,6 +88,11 @@ class Metrics:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Signals that the framework's own metrics cannot tell, by name, and why or what would."""
 
+    @property
+    def chain(self) -> tuple[Metrics, ...]:
+        """These names, and the other ones in the order in which they count."""
+        return (self, *(self.otherwise.chain if self.otherwise is not None else ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:

@@ -46,8 +46,9 @@ def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, 
         if wanted is None:
             continue
         made = units.native(setting, wanted)
-        if present is not None and units.ours(setting, made) == present:
-            continue  # the same value in whatever words the user has written it
+        known = stated if setting.feed is Feed.POOL else present
+        if known is not None and units.ours(setting, made) == known:
+            continue  # the same value in whatever words the user has written it; a pool that is large enough
         if restart or setting.hot:
             changes.append((setting, made))
         elif stated is None or units.ours(setting, made) != stated:

@@ -41,12 +41,10 @@ def stranger(framework: str, seen: Collection[str]) -> str:
 
 def _of(framework: str, field: str, *, parts: bool = True) -> list[str]:
     found: list[str] = []
-    metrics: Metrics | None = PRESETS[framework].metrics
-    while metrics is not None and field not in _EVERYWHERE:
+    for metrics in PRESETS[framework].metrics.chain if field not in _EVERYWHERE else ():
         metric = getattr(metrics, field)
         if isinstance(metric, Metric):
             histogram = metric.kind is MetricKind.HISTOGRAM and parts
             found += [f"{metric.name}{part}" for part in ("_bucket", "_sum", "_count")] if histogram else []
             found.append(metric.name)
-        metrics = metrics.otherwise
     return found

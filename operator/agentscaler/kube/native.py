@@ -102,7 +102,19 @@ def condition(case: Case) -> Condition:
     return NO_FILE
 
 
+def _shadowed(case: Case, adapter: Adapter) -> list[str]:
+    """Variables of the agent's container that go before what is written; those of an adopted target are not known."""
+    pod = (case.record.spec_raw.get("template") or {}).get("spec") or {}
+    mine = [each for each in pod.get("containers") or () if each.get("name") == case.live.container]
+    given = {str(each.get("name")).lower() for container in mine for each in container.get("env") or ()}
+    variables = (adapter.variable(setting) for setting in adapter.settings if setting.written)
+    return [variable for variable in variables if variable.lower() in given]
+
+
 def _rendered(case: Case, adapter: Adapter, made: Rendered) -> Condition:
+    if shadowed := _shadowed(case, adapter):
+        mend = f"remove them from the env of container {case.live.container}"
+        return _told(False, Reason.SHADOWED, f"{', '.join(shadowed)} of the pod template go before the file: {mend}")
     if made.withheld:
         names = ", ".join(adapter.name(each) for each in made.withheld)
         mend = "set delivery.mode: Restart, or set them yourself"

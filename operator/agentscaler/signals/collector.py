@@ -181,10 +181,12 @@ class Collector:
         endpoint = self._endpoints[server]
         made = plan(endpoint.server, self._presets[preset].metrics, [request])
         own = made.own.get(request.overrides)
-        metric = (own.metrics if own else made.preset).in_flight
-        if metric is None or (own is not None and own.error is not None):
+        chain = (own.metrics if own else made.preset).chain
+        names = dict.fromkeys(metrics.in_flight for metrics in chain if metrics.in_flight)
+        if not names or (own is not None and own.error is not None):
             return {}
-        pods = made.dialect.per_pod(made.dialect.fresh(metric, endpoint.server.stale_after_seconds))
+        fresh = (made.dialect.fresh(metric, endpoint.server.stale_after_seconds) for metric in names)
+        pods = " or ".join(made.dialect.per_pod(each) for each in fresh)
         text = made.dialect.narrowed(pods, [namespace])
         (answer,) = await endpoint.ask([(text, _instant(text, now))])
         if isinstance(answer, QueryError) or answer.partial:

@@ -55,14 +55,13 @@ def along(
     def whole(m: Metrics, d: Dialect, /, *args: P.args, **kwargs: P.kwargs) -> list[Item]:
         items = {item.row: item for item in make(m, d, *args, **kwargs)}
         scale = m.duration.scale if m.duration else 1.0
-        while m.otherwise is not None:
-            m = m.otherwise
-            for item in make(m, d, *args, **kwargs):
+        for other in m.chain[1:]:
+            for item in make(other, d, *args, **kwargs):
                 first = items.get(item.row)
                 if first is None:
                     items[item.row] = item
                 elif first.promql != item.promql:
-                    if item.row == BUCKETS and (m.duration is None or m.duration.scale != scale):
+                    if item.row == BUCKETS and (other.duration is None or other.duration.scale != scale):
                         continue  # bounds of two units would be mixed
                     items[item.row] = _first_or(d, first, item)
         return list(items.values())
