@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agentscaler.core.observation import SignalName
+from agentscaler.core.observation import Health, SignalName
 from agentscaler.kube.paths import CONFIG_MAPS
 from tests.component.act_stage import TEMPLATE, Stage
 
@@ -230,6 +230,11 @@ async def test_the_entries_of_a_cache_follow_from_what_an_entry_was_seen_to_weig
     stage.agents.values[SignalName.CACHE_ENTRIES] = 350.0
     await stage.tick(4)
     assert stage.config_map()["metadata"]["resourceVersion"] == made, "about the same is no new file"
+    stage.agents.values[SignalName.CACHE_ENTRIES] = Health.STALE
+    await stage.tick(4)
+    stage.start()  # nor is a moment without metrics, nor another operator
+    await stage.tick(4)
+    assert stage.config_map()["metadata"]["resourceVersion"] == made
     stage.agents.values[SignalName.CACHE_ENTRIES] = 100.0
     await stage.until(
         lambda: "state_cache_size = 250" in native(stage, "agentflow.toml"), "entries four times as heavy"

@@ -255,7 +255,8 @@ def test_a_mean_entry_is_learned_and_kept_until_it_is_another_one() -> None:
     assert derive.mean_entry(300, None, 100) == 300
     assert derive.mean_entry(300, 250, 100) == 250, "each change is a new file for every pod"
     assert derive.mean_entry(400, 250, 100) == 400
-    assert derive.mean_entry(None, 250, 100) == 250
+    assert derive.mean_entry(None, 250, 100) == 250, "a moment without metrics changes nothing"
+    assert derive.mean_entry(None, 100.4, 100) == 100
     assert derive.entries(1000, 250) == 4
 
 

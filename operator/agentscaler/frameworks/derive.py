@@ -11,6 +11,8 @@ from agentscaler.frameworks.adapter import Feed, Setting
 CHANGED_ENTRY: Final = 1.5
 """A mean entry counts as another one only when it is so many times larger or smaller: each change is a new file."""
 
+_ROUNDING: Final = 0.02
+
 
 def value(setting: Setting, settings: Settings, entry_bytes: float, present: float | None) -> float | None:
     """What a setting is to be; None where the value that feeds it is left to the agent.
@@ -76,6 +78,8 @@ def mean_entry(learned: float | None, kept: float | None, guess: float) -> float
     known = learned if learned is not None and learned > 0 else None
     if kept is None or kept <= 0:
         return known or guess
+    if known is None and abs(kept - guess) < _ROUNDING * guess:
+        return guess  # it was made with the guess, and whole entries have rounded it
     if known is not None and not 1 / CHANGED_ENTRY <= known / kept <= CHANGED_ENTRY:
         return known
     return kept

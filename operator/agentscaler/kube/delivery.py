@@ -52,7 +52,7 @@ class Delivery:
             memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
             memo.native = facts.data.get(file_of(case))
         target = self._next_step(case, facts, wanted, memo)
-        made = native(case, target, facts, memo.native)
+        made = native(case, target, memo.native, memo.tuning)
         return replace(await self._write(case, facts, target, made, memo), native=made.condition)
 
     async def _write(

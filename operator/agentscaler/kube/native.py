@@ -59,20 +59,20 @@ def file_of(case: Case) -> str:
     return adapter.file if adapter is not None else ""
 
 
-def native(case: Case, settings: Settings, facts: ConfigMapFacts | None, last_good: str | None) -> Native:
+def native(case: Case, settings: Settings, last_good: str | None, last_tuning: str | None) -> Native:
     """The file for some settings.
 
     Args:
         case: The object in this tick.
         settings: What is to be delivered.
-        facts: The ConfigMap with the settings; None: there is none.
         last_good: The file that was written last, to go on from while the user's own one is broken or away.
+        last_tuning: The `tuning.json` that was written with it.
     """
     adapter, spec = _adapter(case), case.record.spec
     if adapter is None or spec is None:
         return Native()
     restart, base = choices.delivery(spec).restart, case.live.base
-    entry_bytes = _entry_bytes(adapter, case.observation, facts, restart=restart)
+    entry_bytes = _entry_bytes(adapter, case.observation, last_good, last_tuning, restart=restart)
     settings = replace(settings, replicas=0)  # they are in no file
     wrong: Condition | None = None
     if base is not None and base.text is None:
@@ -136,14 +136,16 @@ def _broken(base: BaseFacts, error: BrokenFile) -> Condition:
     return _told(False, Reason.BASE_BROKEN, f"{place}: {error}: correct it there; the last good file stays in force")
 
 
-def _entry_bytes(adapter: Adapter, observation: Observation, facts: ConfigMapFacts | None, *, restart: bool) -> float:
+def _entry_bytes(
+    adapter: Adapter, observation: Observation, last_good: str | None, last_tuning: str | None, *, restart: bool
+) -> float:
+    """Mean bytes of a cache entry; the one of the last file outlives a moment without metrics."""
     size, entries = observation.value(SignalName.CACHE_BYTES), observation.value(SignalName.CACHE_ENTRIES)
     learned = size / entries if size and entries else None
-    if learned is None:
-        return adapter.entry_bytes
-    text = facts.data.get(adapter.file) if facts is not None else None
-    live = tuning.settings_of(facts.tuning) if facts is not None and facts.tuning else None
-    kept = entry_bytes_of(adapter, text, live.cache.max_bytes, restart=restart) if text and live is not None else None
+    last = tuning.settings_of(last_tuning) if last_tuning else None
+    kept: float | None = None
+    if last_good and last is not None:
+        kept = entry_bytes_of(adapter, last_good, last.cache.max_bytes, restart=restart)
     return derive.mean_entry(learned, kept, adapter.entry_bytes)
 
 
