@@ -66,7 +66,7 @@ async def test_both_files_are_written_at_once_and_the_users_own_stays_as_it_is(s
     }
     assert made["data"]["aiecs.env"] == (
         "# mine\nOPENAI_API_KEY=secret\nTOOL_EXECUTOR_MAX_WORKERS=7\nTOOL_EXECUTOR_TIMEOUT=20\n"
-        "TOOL_EXECUTOR_CACHE_SIZE=1000\nTOOL_EXECUTOR_CACHE_TTL=600\nSEARCH_TOOL_CACHE_TTL=600\n"
+        "TOOL_EXECUTOR_CACHE_SIZE=1000\nTOOL_EXECUTOR_CACHE_TTL=600\n"
     )
     await stage.settle()
     assert stage.condition("NativeSettings")["reason"] == "Rendered"
@@ -239,3 +239,16 @@ async def test_the_entries_of_a_cache_follow_from_what_an_entry_was_seen_to_weig
     await stage.until(
         lambda: "state_cache_size = 250" in native(stage, "agentflow.toml"), "entries four times as heavy"
     )
+
+
+async def test_a_broken_base_at_a_change_of_framework_brings_nothing_of_the_old_one(stage: Stage) -> None:
+    put_base(stage, "[runner]\nworker_pool_size = 3\n", key="agentflow.toml")
+    stage.apply(framework="agentflow", delivery={"baseConfigMap": {"name": "mine"}}, tuning=KNOBS)
+    await stage.settle()
+    assert "worker_pool_size = 7" in native(stage, "agentflow.toml")
+    put_base(stage, "no assignment\n")
+    stage.apply(framework="aiecs", delivery=DELIVERY, tuning=KNOBS)
+    later(stage)
+    await stage.until(lambda: stage.condition("NativeSettings")["reason"] == "BaseBroken", "the broken base told")
+    await stage.until(lambda: set(stage.config_map()["data"]) == {"tuning.json"}, "no file of either")
+    assert not [note for reason, note in stage.events() if reason == "Restored"]

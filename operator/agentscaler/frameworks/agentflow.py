@@ -43,6 +43,8 @@ SETTINGS: Final = (
     _agent("performance.enable_request_batching", Unit.FLAG, True),
     _agent("performance.batch_size", Unit.COUNT, 10, note="the wait for a batch is latency: nothing measures its gain"),
     _agent("performance.batch_timeout", Unit.GO_DURATION, 0.1, low=0),
+    _agent("monitoring.enable_metrics", Unit.FLAG, True),
+    _agent("monitoring.enable_profiling", Unit.FLAG, True),
     _agent("monitoring.metrics_interval", Unit.GO_DURATION, 10),
     _agent("monitoring.profile_port", Unit.COUNT, 6060, high=65_535),
     _agent("llm.azure.max_connections", Unit.COUNT, 50, optional=True, feed=Feed.POOL),

@@ -75,6 +75,11 @@ ADVICE: Final = (
     Advice("Alert where the mean response takes more than 5 s", True, "objectives.latency: 5 s, the median"),
     Advice("Alert below 95 % success", True, "objectives.errorRate: 5 %"),
     Advice("Circuit breaker", True, "the guide has none: an agent keeps the one of tuning.json"),
+    Advice("Set performance targets", True, "objectives"),
+    Advice("Scale by itself", True, "replicas"),
+    Advice("Balance the load", False, "the Service in front of the pods, or a mesh"),
+    Advice("Implement fallbacks, optimize critical paths", False, "the agent's code"),
+    Advice("Distribute the cache", False, "a cache outside of the pods is not theirs to size"),
     Advice("Load tests, optimize early paths", False, "a person's work"),
 )
 

@@ -48,7 +48,13 @@ SETTINGS: Final = (
     ),
     Setting(path=("TOOL_EXECUTOR_RETRY_ATTEMPTS",), unit=Unit.COUNT, default=3, low=0),
     Setting(path=("TOOL_EXECUTOR_TIMEOUT",), unit=Unit.SECONDS, default=30),
-    Setting(path=("SEARCH_TOOL_CACHE_TTL",), unit=Unit.SECONDS, default=3600, feed=Feed.CACHE_TTL),
+    Setting(
+        path=("SEARCH_TOOL_CACHE_TTL",),
+        unit=Unit.SECONDS,
+        default=3600,
+        enforced=Enforced.NOBODY,
+        note="read and used nowhere: lifetimes of searches are fixed in code",
+    ),
     Setting(
         path=("SEARCH_TOOL_CIRCUIT_BREAKER_THRESHOLD",),
         unit=Unit.COUNT,
@@ -57,6 +63,16 @@ SETTINGS: Final = (
         note="failures in a row",
     ),
     Setting(path=("SEARCH_TOOL_CIRCUIT_BREAKER_TIMEOUT",), unit=Unit.SECONDS, default=60, feed=Feed.BREAKER_WAIT),
+    Setting(
+        path=("SEARCH_TOOL_GROUNDING_CIRCUIT_BREAKER_THRESHOLD",),
+        unit=Unit.COUNT,
+        default=5,
+        feed=Feed.BREAKER_FAILURES,
+        note="of the backends that search by a model",
+    ),
+    Setting(
+        path=("SEARCH_TOOL_GROUNDING_CIRCUIT_BREAKER_TIMEOUT",), unit=Unit.SECONDS, default=60, feed=Feed.BREAKER_WAIT
+    ),
     Setting(
         path=("SEARCH_TOOL_RATE_LIMIT_REQUESTS",),
         unit=Unit.COUNT,
@@ -80,9 +96,8 @@ SETTINGS: Final = (
         unit=Unit.COUNT,
         default=10,
         place=Place.CODE,
-        hot=True,
-        feed=Feed.WORKERS,
-        note="the agent refuses or waits above it",
+        enforced=Enforced.NOBODY,
+        note="compared with a set of tasks that nothing fills: an agent limits its runs by tuning.json",
     ),
     Setting(
         path=("CacheConfig", "default_ttl"),
@@ -111,6 +126,30 @@ SETTINGS: Final = (
         low=0,
         enforced=Enforced.NOBODY,
         note="reported, never compared with anything",
+    ),
+    Setting(path=("CacheConfig", "enabled"), unit=Unit.FLAG, default=True, place=Place.CODE, hot=True),
+    Setting(
+        path=("CacheConfig", "tool_specific_ttl"),
+        unit=Unit.TEXT,
+        place=Place.CODE,
+        hot=True,
+        note="lifetimes of single tools stay yours",
+    ),
+    Setting(
+        path=("ResourceLimits", "max_memory_mb"),
+        unit=Unit.MEBIBYTES,
+        place=Place.CODE,
+        low=0,
+        enforced=Enforced.NOBODY,
+        note="compared with nothing",
+    ),
+    Setting(
+        path=("ResourceLimits", "task_timeout_seconds"),
+        unit=Unit.SECONDS,
+        place=Place.CODE,
+        low=0,
+        enforced=Enforced.NOBODY,
+        note="no agent reads it",
     ),
     Setting(path=("CacheConfig", "cleanup_interval"), unit=Unit.SECONDS, default=60, place=Place.CODE, hot=True),
     Setting(
@@ -196,7 +235,7 @@ ADVICE: Final = (
         "quotas are the provider's; 429 answers trip the breaker and stop growth",
     ),
     Advice(
-        "Concurrent tasks: twice the CPUs", True, "workers; the start is the package's default of 10, then measured"
+        "Concurrent tasks: twice the CPUs", True, "workers from 10, then measured; the agent's own limiter keeps them"
     ),
     Advice("Compress conversations from 50 messages to 30", False, "it changes what the model sees"),
     Advice(

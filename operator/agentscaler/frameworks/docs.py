@@ -66,11 +66,11 @@ def generate() -> str:
 
 
 def _framework(preset: Preset, adapter: Adapter) -> str:
-    entry = f"Mean entry of the cache by the guide: {adapter.entry_bytes:,.0f} bytes." if adapter.entry_bytes else ""
+    entry = f" Mean entry of the cache by the guide: {adapter.entry_bytes:,.0f} bytes." if adapter.entry_bytes else ""
     lines = [
         f"## {preset.title}",
         "",
-        f"`spec.framework: {preset.name}`, settings in `{adapter.file}` ({adapter.format.value}). {entry}",
+        f"`spec.framework: {preset.name}`, settings in `{adapter.file}` ({adapter.format.value}).{entry}",
         "",
         "### Settings",
         "",

@@ -85,6 +85,7 @@ ADVICE: Final = (
     Advice("Database pool below 80 %", False, "its use is not exported"),
     Advice("Hit ratio above 90 %", False, "a goal that depends on the questions: the cache grows while that wins hits"),
     Advice("GC below 5 % of CPU, no thread starvation", False, "not exported; Threading is listed"),
+    Advice("Watch the use of resources and the effect of the cache", True, "status.signals; the cache is tuned by it"),
     Advice("Business metrics, tracing", False, "a person's work"),
     Advice(
         "Alerts for regressions, errors and SLAs",

@@ -50,9 +50,9 @@ class Delivery:
         facts = case.live.configmap
         if facts is not None and not memo.tuning:
             memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
-            memo.native = facts.data.get(file_of(case))
+            memo.native, memo.native_file = facts.data.get(file_of(case)), file_of(case)
         target = self._next_step(case, facts, wanted, memo)
-        made = native(case, target, memo.native, memo.tuning)
+        made = native(case, target, memo.last_native(file_of(case)), memo.tuning)
         return replace(await self._write(case, facts, target, made, memo), native=made.condition)
 
     async def _write(
@@ -63,9 +63,9 @@ class Delivery:
         if facts is None and case.now - memo.name_taken_at < NAME_AGAIN_SECONDS:
             return self._without_a_name(case, memo)
         if facts is not None and facts.tuning == tuning.text(target, facts.generation or 0) and made.stands(facts):
-            memo.tuning, memo.native = facts.tuning, made.text
+            memo.tuning, memo.native, memo.native_file = facts.tuning, made.text, made.file
             return await self._owned(case, facts, memo)
-        same = _holds(memo.tuning, target) and memo.native == made.text
+        same = _holds(memo.tuning, target) and memo.last_native(made.file) == made.text
         if facts is not None and self._restart_pending(case) and not same:
             return replace(
                 self._judge(case, memo),
@@ -165,7 +165,7 @@ class Delivery:
     @staticmethod
     def _note(answer: Body, data: dict[str, str], made: Native, case: Case, memo: Memo) -> None:
         memo.wrote_config_map(answer, case.now)
-        memo.native = made.text
+        memo.native, memo.native_file = made.text, made.file
         memo.tuning, memo.tuning_written_at, memo.waiting_since = data[SETTINGS_FILE], case.now, case.now
         # Pods that are still to be made start with it.
         memo.touches = 0 if case.live.deployment is not None else MOST_TOUCHES
@@ -286,7 +286,8 @@ def _restored(facts: ConfigMapFacts | None, memo: Memo, file: str) -> str:
     if facts is None:
         return "the ConfigMap with the settings was gone and was written anew"
     changed = [SETTINGS_FILE] if facts.tuning != memo.tuning else []
-    if memo.native is not None and facts.data.get(file) != memo.native:
+    last = memo.last_native(file)
+    if last is not None and facts.data.get(file) != last:
         changed.append(file)
     verb = "was" if len(changed) == 1 else "were"
     return f"{' and '.join(changed)} {verb} changed by somebody else and {verb} put back" if changed else ""
