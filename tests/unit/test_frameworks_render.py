@@ -219,6 +219,15 @@ def test_what_is_left_to_the_agent_is_left_to_the_file() -> None:
     assert render(adapter_of("aiecs"), Settings(1), base, 1000.0, restart=True).text == base
 
 
+def test_what_is_not_written_may_be_anything() -> None:
+    adapter, base = adapter_of("aiecs"), "TOOL_EXECUTOR_MAX_WORKERS=many\nTOOL_EXECUTOR_TIMEOUT=soon\n"
+    left = replace(DECIDED, workers=None)
+    assert render(adapter, left, base, 1000.0, restart=True).text.startswith(base)
+    hot = render(adapter, DECIDED, base, 1000.0, restart=False)
+    assert hot.text == base
+    assert "TOOL_EXECUTOR_MAX_WORKERS" in {adapter.name(each) for each in hot.withheld}
+
+
 @pytest.mark.parametrize(
     ("name", "base", "line", "what"),
     [

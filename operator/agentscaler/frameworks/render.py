@@ -40,11 +40,15 @@ def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, 
     for setting in adapter.settings:
         if not setting.written or (setting.optional and not document.has(setting.path[:-1])):
             continue
+        if derive.value(setting, settings, entry_bytes, None) is None:
+            continue  # left to the agent, whatever the file says
+        if not (restart or setting.hot) and not _is_readable(adapter, document, setting, base):
+            withheld.append(setting)
+            continue
         present = _present(adapter, document, setting, base)
         stated = present if present is not None else _default(setting)
         wanted = derive.value(setting, settings, entry_bytes, stated)
-        if wanted is None:
-            continue
+        assert wanted is not None
         made = units.native(setting, wanted)
         known = stated if setting.feed is Feed.POOL else present
         if known is not None and units.ours(setting, made) == known:
@@ -91,6 +95,14 @@ def _present(adapter: Adapter, document: files.Document, setting: Setting, text:
         raise BrokenFile(str(error), error.line or files.line_of(text, setting.path)) from None
     except ValueError as error:
         raise BrokenFile(f"{adapter.name(setting)} {error}", files.line_of(text, setting.path)) from None
+
+
+def _is_readable(adapter: Adapter, document: files.Document, setting: Setting, text: str) -> bool:
+    try:
+        _present(adapter, document, setting, text)
+    except BrokenFile:
+        return False
+    return True
 
 
 def _default(setting: Setting) -> float | None:
