@@ -141,7 +141,7 @@ class Adapter:
         return self.separator.join(setting.path)
 
     def variable(self, setting: Setting) -> str:
-        """The environment variable that goes before the file; empty where there is none."""
+        """The environment variable that says the same; most loaders take it before the file. Empty: there is none."""
         return {Format.ENV: setting.path[0], Format.JSON: "__".join(setting.path)}.get(self.format, "")
 
     def fed(self, feed: Feed) -> tuple[Setting, ...]:

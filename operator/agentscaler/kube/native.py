@@ -21,7 +21,7 @@ from agentscaler.kube.live import BaseFacts, ConfigMapFacts
 _FILES = {preset.adapter.file for preset in PRESETS.values() if preset.adapter is not None}
 
 
-def _told(status: bool, reason: Reason, message: str) -> Condition:
+def _told(status: bool | None, reason: Reason, message: str) -> Condition:
     return Condition(ConditionType.NATIVE_SETTINGS, status, reason, message)
 
 
@@ -103,7 +103,7 @@ def condition(case: Case) -> Condition:
 
 
 def _shadowed(case: Case, adapter: Adapter) -> list[str]:
-    """Variables of the agent's container that go before what is written; those of an adopted target are not known."""
+    """Variables of the agent's container that may go before the file; those of an adopted target are not known."""
     pod = (case.record.spec_raw.get("template") or {}).get("spec") or {}
     mine = [each for each in pod.get("containers") or () if each.get("name") == case.live.container]
     given = {str(each.get("name")).lower() for container in mine for each in container.get("env") or ()}
@@ -114,7 +114,8 @@ def _shadowed(case: Case, adapter: Adapter) -> list[str]:
 def _rendered(case: Case, adapter: Adapter, made: Rendered) -> Condition:
     if shadowed := _shadowed(case, adapter):
         mend = f"remove them from the env of container {case.live.container}"
-        return _told(False, Reason.SHADOWED, f"{', '.join(shadowed)} of the pod template go before the file: {mend}")
+        message = f"the pod template sets {', '.join(shadowed)}, which many agents take before the file: {mend}"
+        return _told(None, Reason.SHADOWED, message)
     if made.withheld:
         names = ", ".join(adapter.name(each) for each in made.withheld)
         mend = "set delivery.mode: Restart, or set them yourself"
