@@ -45,6 +45,7 @@ check: setup ## Lint, types, layers and drift of generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m agentscaler.api.crd --check
 	$(BIN)/python -m agentscaler.api.reference --check
+	$(BIN)/python -m agentscaler.frameworks.docs --check
 	$(BIN)/python charts/values.py --check
 	$(BIN)/python charts/dashboard.py --check
 
@@ -52,9 +53,10 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generate: setup ## Write the CRD, the reference, the chart's values and the dashboard
+generate: setup ## Write the CRD, the reference, the frameworks' page, the chart's values and the dashboard
 	$(BIN)/python -m agentscaler.api.crd
 	$(BIN)/python -m agentscaler.api.reference
+	$(BIN)/python -m agentscaler.frameworks.docs
 	$(BIN)/python charts/values.py
 	$(BIN)/python charts/dashboard.py
 

@@ -52,6 +52,7 @@ TIME = 'a time of day is written with hours and minutes: "08:30", and "24:00" fo
 ZONE = "timeZone must be a name of the time zone database: write it as Europe/Berlin or UTC"
 START_END = 'start must differ from end and come before "24:00": write a whole day as start "00:00", end "24:00"'
 NO_BOUND = "a schedule needs min or max: say which bound it sets"
+BASED = "delivery.baseConfigMap needs a framework that has a settings file of its own: name it in framework"
 DROPS = "delivery.mode Restart needs statefulness none: a restart drops what pods keep in memory; use Hot"
 PER_REPLICA = 'targetPerReplica must be above 0: write it as 20 or as a string such as "0.5"'
 PARAMETERS = "parameters must have names of letters, digits and '_', not starting with a digit"
@@ -172,6 +173,19 @@ CASES: tuple[Case, ...] = (
         "restart of an adopted one",
         {"scaleTargetRef": TARGET, "delivery": {"mode": "Restart"}},
         f"spec.delivery.mode: {RESTART}",
+    ),
+    Case(
+        "a file to start from", owned(framework="aiecs", delivery={"baseConfigMap": {"name": "mine", "key": "a.env"}})
+    ),
+    Case(
+        "a file to start from without a framework",
+        owned(delivery={"baseConfigMap": {"name": "mine"}}),
+        f"spec.delivery.baseConfigMap: {BASED}",
+    ),
+    Case(
+        "a file to start from for an agent without one",
+        owned(framework="generic", delivery={"baseConfigMap": {"name": "mine"}}),
+        f"spec.delivery.baseConfigMap: {BASED}",
     ),
     Case("state in memory", owned(statefulness="inMemory", delivery={"mode": "Hot"})),
     Case(

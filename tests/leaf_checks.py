@@ -14,10 +14,11 @@ from agentscaler.api.spec import SpecError, parse_spec
 from agentscaler.core.memory import Memory
 from agentscaler.core.observation import Observation
 from agentscaler.frameworks.generic import METRICS
+from agentscaler.kube import bases
 from agentscaler.kube.case import Case
 from agentscaler.kube.delivery import Delivery
 from agentscaler.kube.facts import deployment_facts
-from agentscaler.kube.live import Live
+from agentscaler.kube.live import BaseFacts, Live
 from agentscaler.kube.store import Record, Store
 from agentscaler.kube.workload import deployment
 from agentscaler.objects import Watched
@@ -190,4 +191,28 @@ class Names:
             parse_spec(changed(self.base, path, self.other))
 
 
-Check = Decides | Asks | Builds | Restarts | Names
+@dataclass(frozen=True)
+class Bases:
+    """With the one value the framework's file starts from another file than with the other."""
+
+    one: Any
+    other: Any
+    base: dict[str, Any] = field(default_factory=owned)
+
+    def check(self, path: str) -> None:
+        files = [read_base(changed(self.base, path, value)) for value in (self.one, self.other)]
+        assert len({file.text for file in files}) == 2
+        assert all(file.text is not None for file in files)
+
+
+def read_base(spec: dict[str, Any]) -> BaseFacts:
+    only = record(spec)
+    known = bases.Bases(None, clusterwide=True)  # type: ignore[arg-type]  # it asks the API server nothing
+    contents = {name: {key: f"{name} {key}" for key in ("aiecs.env", "a", "b")} for name in ("mine", "yours")}
+    known._known = {("default", name): data for name, data in contents.items()}
+    found = known.of(only)
+    assert found is not None
+    return found
+
+
+Check = Decides | Asks | Builds | Restarts | Names | Bases

@@ -25,6 +25,7 @@ from agentscaler.kube.store import Record, Store
 from agentscaler.kube.targets import Targets
 from agentscaler.objects import Watched
 from agentscaler.signals.collector import Collector
+from agentscaler.strangers import Strangers
 from agentscaler.telemetry import Telemetry
 
 AT_ONCE: Final = 64
@@ -67,6 +68,7 @@ class Loop:
         self._store = store
         self._targets = targets
         self._collector = collector
+        self._strangers = Strangers(collector)
         self._actuator = Actuator(api, store)
         self._records = records
         self._telemetry = telemetry
@@ -164,6 +166,7 @@ class Loop:
     def _forget(self, alive: set[str]) -> None:
         for uid in self._watched.keys() - alive:
             gone = self._watched.pop(uid).record
+            self._strangers.forget(uid)
             if self._store.find(gone.namespace, gone.name) is None:
                 self._records.forget(gone.namespace, gone.name)
                 self._telemetry.forget(gone.namespace, gone.name)
@@ -177,7 +180,7 @@ class Loop:
         self._telemetry.collected(
             self._collector.queries - queries, self._collector.failures - failures, self._clock() - started
         )
-        return observations
+        return await self._strangers.tell(requests, observations, now)
 
     async def _recall(self, chosen: Iterable[Watched], lives: Mapping[str, Live], now: float) -> None:
         """Rebuild the memory of objects that this process sees for the first time."""

@@ -16,8 +16,8 @@ from agentscaler.core.policy import Mode, Policy
 from agentscaler.core.recall import recall
 from agentscaler.core.target import Target
 from agentscaler.frameworks import choices
-from agentscaler.frameworks.effective import DEFAULTS, describe, effective
-from agentscaler.frameworks.registry import PRESETS
+from agentscaler.frameworks.effective import DEFAULTS
+from agentscaler.frameworks.resolve import resolve
 from agentscaler.kube import codec, tuning, verdicts
 from agentscaler.kube.case import Case, InFlight, Outcome
 from agentscaler.kube.delivery import remembered
@@ -91,9 +91,8 @@ class Watched:
         if record.spec is None:
             self.policy, self.effective, self.request = None, {}, None
             return True
-        preset = PRESETS.get(choices.framework(record.spec))
-        self.policy = effective(record.spec, preset.defaults if preset is not None else DEFAULTS)
-        self.effective = describe(record.spec, self.policy)
+        resolved = resolve(record.spec)
+        self.policy, self.effective = resolved.policy, resolved.effective
         self.request = _request(record, self.policy)
         return True
 

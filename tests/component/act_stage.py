@@ -63,6 +63,8 @@ class Agents:
             SignalName.UPSTREAM_429_RATE: 0.0,
         }
         self.in_flight: dict[str, float] = {}
+        self.names: frozenset[str] = frozenset()
+        self.names_asked = 0
         self.queries = 0
         self.failures = 0
 
@@ -75,6 +77,10 @@ class Agents:
 
     async def history(self, requests: Sequence[SignalRequest], now: float) -> dict[str, tuple[Observation, ...]]:
         return {request.uid: () for request in requests if now}
+
+    async def agent_names(self, *_: Any) -> frozenset[str]:
+        self.names_asked += 1
+        return self.names
 
     async def pods_in_flight(self, *_: Any) -> Mapping[str, float]:
         return dict(self.in_flight)

@@ -76,7 +76,7 @@ class World:
         )
         await self.api.create(
             CONFIG_MAPS.path(self.namespace),
-            config_map(record, owner_of(record), '{"generation":4}'),
+            config_map(record, owner_of(record), {"tuning.json": '{"generation":4}'}),
             field_manager=MANAGER,
         )
         return record

@@ -83,7 +83,7 @@ def test_the_pods_of_an_example_are_valid(cluster: ControlPlane, namespace: str,
 def test_every_field_is_shown() -> None:
     schema = render()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     shown: set[str] = set()
-    for name in ("every-field.yaml", "adopt.yaml"):
+    for name in ("every-field.yaml", "adopt.yaml", "agentflow.yaml"):
         shown |= given(documents(EXAMPLES / name, KIND)[0]["spec"], "spec")
     shown = {path.replace(".overrides.latency.", ".overrides.*.") for path in shown}
     maps = {path for path, field in leaves(schema, "spec") if "additionalProperties" in field}

@@ -12,7 +12,7 @@ from agentscaler.api.signals import KINDS, OVERRIDABLE
 from agentscaler.core.observation import Health
 from tests.api_corpus import TARGET as TARGET_REF
 from tests.api_corpus import owned
-from tests.leaf_checks import Asks, Builds, Check, Decides, Names, Restarts, Ticks, asked
+from tests.leaf_checks import Asks, Bases, Builds, Check, Decides, Names, Restarts, Ticks, asked
 from tests.worlds import MEBIBYTE
 
 
@@ -22,6 +22,7 @@ def mebibytes(number: float) -> float:
 
 LOADED = {"in_flight": 30.0, "in_flight_max": 15.0, "queue_depth": 20.0, "request_rate_60": 60.0}
 IDLE = {"in_flight": 0.1, "in_flight_max": 1.0, "request_rate_60": 0.2, "request_rate_300": 0.2}
+BASED = owned(framework="aiecs", delivery={"baseConfigMap": {"name": "mine"}})
 EASY: Ticks = ((3, {}),)
 BURST: Ticks = ((40, LOADED),)
 LULL: Ticks = ((10, LOADED), (160, IDLE))
@@ -153,10 +154,12 @@ LEAVES: dict[str, Check] = {
     "spec.pausedScaleIn": Decides(True, False, LULL),
     "spec.pausedScaleOut": Decides(True, False, BURST),
     "spec.prometheus": Asks("one", "two"),
-    "spec.framework": Names("generic", "other"),
+    "spec.framework": Decides("generic", "agentflow", EASY),
     "spec.scaleTargetRef.apiVersion": Names("apps/v1", "v1", ADOPTED),
     "spec.scaleTargetRef.kind": Names("Deployment", "StatefulSet", ADOPTED),
     "spec.delivery.mode": Restarts("Restart", "Hot"),
+    "spec.delivery.baseConfigMap.name": Bases("mine", "yours", BASED),
+    "spec.delivery.baseConfigMap.key": Bases("a", "b", BASED),
     "spec.delivery.minRestartIntervalSeconds": Restarts(101, 99, owned(delivery={"mode": "Restart"})),
     f"{OVERRIDES}.kind": Asks("Counter", "Histogram", COUNTED),
     "spec.scaleTargetRef.name": Asks("one", "two", ADOPTED),

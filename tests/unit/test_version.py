@@ -8,6 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from agentscaler.cli import app
+from agentscaler.frameworks.registry import PRESETS
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -23,11 +24,12 @@ def test_the_images_are_labelled_with_the_version_of_the_distribution() -> None:
         assert f"ARG VERSION={VERSION}\n" in (ROOT / name).read_text(), name
 
 
-def test_examples_name_the_reference_agent_of_this_version() -> None:
+def test_examples_name_the_agents_of_this_version() -> None:
     images = {
         line.split("image:")[1].strip()
         for example in (ROOT / "examples").glob("*.yaml")
         for line in example.read_text().splitlines()
         if "image:" in line
     }
-    assert images == {f"agentscaler.dev/reference-agent:{VERSION}"}
+    names = {"reference", *(name for name in PRESETS if name != "generic")}
+    assert images == {f"agentscaler.dev/{name}-agent:{VERSION}" for name in names}

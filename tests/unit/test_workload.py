@@ -66,7 +66,7 @@ def test_it_is_controlled_by_the_object() -> None:
 
 
 def test_settings_of_an_adopted_target_hang_on_it_without_being_controlled() -> None:
-    made = workload.config_map(record(), workload.adopted_owner("theirs", "d1"), '{"generation":1}')
+    made = workload.config_map(record(), workload.adopted_owner("theirs", "d1"), {"tuning.json": '{"generation":1}'})
     assert made["metadata"]["name"] == "one-settings"
     assert made["data"] == {"tuning.json": '{"generation":1}'}
     (owner,) = made["metadata"]["ownerReferences"]

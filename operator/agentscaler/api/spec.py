@@ -33,6 +33,15 @@ class ScaleTargetRef(Model):
     """Name of the target, in the namespace of this object; at most 46 characters, since its pods' names are longer."""
 
 
+class BaseConfigMap(Model):
+    """The user's own settings file of the framework. The operator reads it and never writes it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of a ConfigMap in the namespace of this object."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Key of the file in it. Effective default: the name of the framework's settings file."""
+
+
 class Delivery(Model):
     """How changed settings reach the pods."""
 
@@ -40,6 +49,9 @@ class Delivery(Model):
     """Hot changes files of running pods; Restart rolls the Deployment, which needs template. Effective default: Hot."""
     min_restart_interval_seconds: Annotated[int, Field(ge=60, le=604_800)] | None = None
     """Shortest time between two restarts, in seconds. Effective default: 3600."""
+    base_config_map: BaseConfigMap | None = None
+    """Settings file to start from: the framework's file is this one, with what was decided in it. Effective default: an
+    empty file."""
 
 
 def _one_target(spec: AgentDeploymentSpec) -> bool:
@@ -58,6 +70,11 @@ def _restart_has_template(spec: AgentDeploymentSpec) -> bool:
 
 def _restart_drops_nothing(spec: AgentDeploymentSpec) -> bool:
     return spec.delivery is None or spec.delivery.mode != "Restart" or spec.statefulness != "inMemory"
+
+
+def _base_has_a_file(spec: AgentDeploymentSpec) -> bool:
+    based = spec.delivery is not None and spec.delivery.base_config_map is not None
+    return not based or spec.framework not in {None, "generic"}
 
 
 def _window_covers_interval(spec: AgentDeploymentSpec) -> bool:
@@ -107,6 +124,13 @@ class AgentDeploymentSpec(Model):
             ".delivery.mode",
         ),
         Rule(
+            "!has(self.delivery) || !has(self.delivery.baseConfigMap) "
+            "|| (has(self.framework) && self.framework != 'generic')",
+            "delivery.baseConfigMap needs a framework that has a settings file of its own: name it in framework",
+            _base_has_a_file,
+            ".delivery.baseConfigMap",
+        ),
+        Rule(
             "!has(self.signals) || !has(self.signals.windowSeconds) || !has(self.tuning) "
             "|| !has(self.tuning.intervalSeconds) || self.signals.windowSeconds >= self.tuning.intervalSeconds",
             "signals.windowSeconds must not be shorter than tuning.intervalSeconds: widen the window (60, 120, 300, "
@@ -116,8 +140,9 @@ class AgentDeploymentSpec(Model):
         ),
     )
 
-    framework: Literal["generic"] | None = None
-    """Agent framework, which says the names of metrics and the defaults. Effective default: generic."""
+    framework: Literal["generic", "aiagentsharp", "genericagents", "agentflow", "aiecs", "agentgraph"] | None = None
+    """Agent framework, which says the names of metrics, the defaults and the settings file. Effective default:
+    generic."""
     template: PodTemplate | None = None
     """Pod template of a Deployment that the operator makes under this object's name. Or set scaleTargetRef."""
     scale_target_ref: ScaleTargetRef | None = None

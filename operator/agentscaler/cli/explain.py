@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -59,6 +60,8 @@ class Explanation:
     """What the forecast was made of, as `core.demand.Demand` names it."""
     margin_runs: float | None = None
     note: str = ""
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    """What holds for the object, as `status.effective` has it."""
     last_move: Explanation | None = None
     """The decision that moved something last, where this one moves nothing."""
 
@@ -83,6 +86,7 @@ def from_status(body: dict[str, Any], *, missing: str) -> Explanation:
         moves=tuple(status.get("records") or ()),
         whole=False,
         note=missing,
+        effective=status.get("effective") or {},
     )
 
 
@@ -120,6 +124,7 @@ def from_record(body: dict[str, Any], record: dict[str, Any], moved: dict[str, A
         demand_runs=decision.get("demand_runs"),
         forecast=decision.get("forecast"),
         margin_runs=decision.get("margin_runs"),
+        effective=status.get("effective") or {},
         last_move=from_record(body, moved) if moved is not None and moved["now"] != record["now"] else None,
     )
 
@@ -149,6 +154,8 @@ def explained(e: Explanation, *, full: bool, now: float | None = None) -> Group:
             _steps(last),
             Text(f"  {last.summary} ({last.reason})"),
         ]
+    if lines := _in_force(e.effective, full=full):
+        parts += [_title("In force"), *(Text(f"  {line}") for line in lines)]
     parts += [_title("Conditions"), _conditions(e, full=full)]
     if e.moves:
         parts += [_title("Moves"), _moves(e, moment)]
@@ -217,6 +224,36 @@ def _moves(e: Explanation, now: float) -> RenderableType:
         at = unix(each.get("at"))
         shown.add_row(f"  {DASH if at is None else age(now - at)} ago", each["reason"], each["summary"])
     return shown
+
+
+def _in_force(effective: Mapping[str, Any], *, full: bool) -> list[str]:
+    """Objectives, bounds and starts, defaults of the framework included."""
+    framework = effective.get("framework", "generic")
+    if not effective or (framework == "generic" and not full):
+        return []
+    lines = [f"framework {framework}" + _file(effective.get("delivery") or {})]
+    lines += [f"{name}: {_range(value)}" for name, value in (effective.get("objectives") or {}).items()]
+    for knob, values in (effective.get("tuning") or {}).items():
+        if isinstance(values, dict):
+            lines.append(f"{knob}: {_range(values)}")
+    unavailable = (effective.get("signals") or {}).get("unavailable") or {}
+    lines += [f"not in the framework's own metrics: {signal} ({why})" for signal, why in unavailable.items()]
+    return lines + list((effective.get("delivery") or {}).get("limits") or ())
+
+
+def _file(delivery: Mapping[str, Any]) -> str:
+    if "file" not in delivery:
+        return ""
+    base = delivery.get("baseConfigMap")
+    start = f" on top of {base['key']} of ConfigMap {base['name']}" if base else ""
+    return f", settings in {delivery['file']}{start}"
+
+
+def _range(values: Mapping[str, Any]) -> str:
+    """One knob or objective in a line, its inner values with a path."""
+    inner = [f"{name} {_range(value)}" for name, value in values.items() if isinstance(value, dict)]
+    plain = [f"{name} {value}" for name, value in values.items() if not isinstance(value, dict | list)]
+    return ", ".join([*plain, *inner])
 
 
 def _undecided(status: dict[str, Any]) -> str:

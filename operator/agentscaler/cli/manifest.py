@@ -11,9 +11,7 @@ from pydantic import ValidationError
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.cli.cluster import CliError
 from agentscaler.core.policy import Policy
-from agentscaler.frameworks import choices
-from agentscaler.frameworks.effective import effective
-from agentscaler.frameworks.registry import PRESETS
+from agentscaler.frameworks.resolve import resolve
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -72,8 +70,4 @@ def policy_of(body: dict[str, Any]) -> Policy:
     Raises:
         CliError: It is not valid.
     """
-    spec = spec_of(body)
-    preset = PRESETS.get(choices.framework(spec))
-    if preset is None:
-        raise CliError(f"there is no preset for framework {spec.framework!r}", exit_code=2)
-    return effective(spec, preset.defaults)
+    return resolve(spec_of(body)).policy

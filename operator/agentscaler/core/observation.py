@@ -46,6 +46,7 @@ class SignalName(StrEnum):
     EXTERNAL_DEMAND = "externalDemand"  # what the administrator's template counts; only where the resource asks for it
     WORKER_LIMIT = "workerLimit"  # lowest limit that a pod reports
     CACHE_BYTES = "cacheBytes"  # largest pod
+    CACHE_ENTRIES = "cacheEntries"  # largest pod; where a framework counts entries and not bytes
     CACHE_HIT_RATIO = "cacheHitRatio"  # 0..1 over 300 s
     CACHE_EVICTION_RATE = "cacheEvictionRate"  # 1/s over 300 s, all pods
     CACHE_EXPIRED_RATE = "cacheExpiredRate"  # 1/s over 300 s, all pods

@@ -20,6 +20,8 @@ class Delivery:
     restart: bool
     """Whether pods may be restarted for it."""
     min_restart_interval_seconds: int
+    base: tuple[str, str] | None = None
+    """ConfigMap and key of the settings file to start from; the key is empty where the framework's name holds."""
 
 
 def framework(spec: AgentDeploymentSpec) -> str:
@@ -50,7 +52,9 @@ def delivery(spec: AgentDeploymentSpec) -> Delivery:
     given = spec.delivery
     if given is None:
         return Delivery(restart=False, min_restart_interval_seconds=DEFAULT_RESTART_INTERVAL_SECONDS)
+    base = given.base_config_map
     return Delivery(
+        base=None if base is None else (base.name, base.key or ""),
         restart=given.mode == "Restart",
         min_restart_interval_seconds=given.min_restart_interval_seconds or DEFAULT_RESTART_INTERVAL_SECONDS,
     )

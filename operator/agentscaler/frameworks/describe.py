@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -9,11 +10,26 @@ from agentscaler.api.quantity import format_size
 from agentscaler.api.schedules import DAYS
 from agentscaler.api.spec import AgentDeploymentSpec
 from agentscaler.core.policy import Behavior, Fallback, Policy, QuantileObjective, Range, ScalingRules, Schedule
-from agentscaler.frameworks.choices import container, delivery, external, framework, server
+from agentscaler.frameworks.adapter import Adapter
+from agentscaler.frameworks.choices import Delivery, container, delivery, external, framework, server
 
 
-def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
-    """Every value that holds for an object, under the names of the spec. What is not set at all is left out."""
+def describe(
+    spec: AgentDeploymentSpec,
+    policy: Policy,
+    adapter: Adapter | None = None,
+    unavailable: Mapping[str, str] | None = None,
+    narrowed: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Every value that holds for an object, under the names of the spec. What is not set at all is left out.
+
+    Args:
+        spec: What the user wrote.
+        policy: What holds.
+        adapter: Of the framework; None: it has no settings file.
+        unavailable: Signals that the framework's own metrics cannot tell, and why.
+        narrowed: Where the framework's limits are narrower than what was asked for.
+    """
     objectives, deliver = policy.objectives, delivery(spec)
     return _compact(
         {
@@ -30,16 +46,33 @@ def describe(spec: AgentDeploymentSpec, policy: Policy) -> dict[str, Any]:
             "signals": {
                 "windowSeconds": policy.window_seconds,
                 "overrides": _metrics(spec),
+                "unavailable": _unavailable(spec, unavailable or {}),
             },
             "tuning": _tuning(spec, policy),
             "delivery": {
                 "mode": "Restart" if deliver.restart else "Hot",
                 "minRestartIntervalSeconds": deliver.min_restart_interval_seconds if deliver.restart else None,
+                "file": adapter.file if adapter is not None else None,
+                "baseConfigMap": _base(deliver, adapter),
+                "limits": list(narrowed) or None,
             },
             "pausedScaleIn": policy.paused_scale_in,
             "pausedScaleOut": policy.paused_scale_out,
         }
     )
+
+
+def _unavailable(spec: AgentDeploymentSpec, unavailable: Mapping[str, str]) -> dict[str, str]:
+    """Without those that the user has named a metric for."""
+    own = set((spec.signals and spec.signals.overrides) or {})
+    return {signal: why for signal, why in unavailable.items() if signal not in own}
+
+
+def _base(deliver: Delivery, adapter: Adapter | None) -> dict[str, str] | None:
+    if deliver.base is None or adapter is None:
+        return None
+    name, key = deliver.base
+    return {"name": name, "key": key or adapter.file}
 
 
 def _metrics(spec: AgentDeploymentSpec) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from agentscaler.frameworks import generic
+from agentscaler.frameworks import agentflow, agentgraph, aiagentsharp, aiecs, generic, genericagents
 from agentscaler.frameworks.preset import Preset
 
-PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (generic.PRESET,)}
+_MODULES: Final = (generic, aiecs, agentflow, agentgraph, genericagents, aiagentsharp)
+
+PRESETS: Final[Mapping[str, Preset]] = {module.PRESET.name: module.PRESET for module in _MODULES}

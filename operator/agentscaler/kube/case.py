@@ -68,6 +68,8 @@ class Delivered:
     problem: Problem | None = None
     missed: bool = False
     """It has changed since it was read: look again at once."""
+    native: Condition | None = None
+    """Of the framework's own settings file; None: nothing was looked at."""
 
 
 @dataclass(frozen=True, slots=True)

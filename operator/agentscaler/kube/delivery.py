@@ -19,6 +19,7 @@ from agentscaler.kube.errors import Conflict, KubeError, NotFound
 from agentscaler.kube.facts import is_ours, tuning_generation
 from agentscaler.kube.live import ConfigMapFacts
 from agentscaler.kube.memo import NAME_AGAIN_SECONDS, Memo, Problem, problem_of
+from agentscaler.kube.native import Native, file_of, native
 from agentscaler.kube.paths import CONFIG_MAPS
 from agentscaler.kube.store import Record
 from agentscaler.kube.touch import MOST_TOUCHES
@@ -47,24 +48,33 @@ class Delivery:
     async def write(self, case: Case, wanted: Settings, memo: Memo) -> Delivered:
         """Bring the ConfigMap to `wanted`, as far as that is allowed now; never raises a `KubeError`."""
         facts = case.live.configmap
-        if facts is None and not tuning.has_any(wanted):
+        if facts is not None and not memo.tuning:
+            memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
+            memo.native, memo.native_file = facts.data.get(file_of(case)), file_of(case)
+        target = self._next_step(case, facts, wanted, memo)
+        made = native(case, target, memo.last_native(file_of(case)), memo.tuning)
+        return replace(await self._write(case, facts, target, made, memo), native=made.condition)
+
+    async def _write(
+        self, case: Case, facts: ConfigMapFacts | None, target: Settings, made: Native, memo: Memo
+    ) -> Delivered:
+        if facts is None and not tuning.has_any(target) and not made.based:
             return Delivered(_delivered(True, Reason.NOT_NEEDED, "every setting is left to the agent"))
         if facts is None and case.now - memo.name_taken_at < NAME_AGAIN_SECONDS:
             return self._without_a_name(case, memo)
-        if facts is not None and not memo.tuning:
-            memo.tuning, memo.tuning_written_at = remembered(case.record, facts), case.now
-        target = self._next_step(case, facts, wanted, memo)
-        if facts is not None and facts.tuning == tuning.text(target, facts.generation or 0):
-            memo.tuning = facts.tuning
+        if facts is not None and facts.tuning == tuning.text(target, facts.generation or 0) and made.stands(facts):
+            memo.tuning, memo.native, memo.native_file = facts.tuning, made.text, made.file
             return await self._owned(case, facts, memo)
-        if facts is not None and self._restart_pending(case) and not _holds(memo.tuning, target):
+        same = _holds(memo.tuning, target) and memo.last_native(made.file) == made.text
+        if facts is not None and self._restart_pending(case) and not same:
             return replace(
                 self._judge(case, memo),
                 condition=_delivered(
                     False, Reason.WAITING_FOR_REPORT, "changed settings wait until the next restart is allowed"
                 ),
             )
-        return await self._put(case, facts, target, memo)
+        text = self._file(case, facts, target, memo, same=same)
+        return await self._put(case, facts, {SETTINGS_FILE: text, **made.data()}, made, memo)
 
     def _next_step(self, case: Case, facts: ConfigMapFacts | None, wanted: Settings, memo: Memo) -> Settings:
         """`wanted`, or what has to come before it so that a pod never holds more memory than it may."""
@@ -91,36 +101,42 @@ class Delivery:
         last = deployment.restarted_at
         return last is not None and case.now - last < choice.min_restart_interval_seconds
 
-    async def _put(self, case: Case, facts: ConfigMapFacts | None, target: Settings, memo: Memo) -> Delivered:
+    def _file(self, case: Case, facts: ConfigMapFacts | None, target: Settings, memo: Memo, *, same: bool) -> str:
+        """`tuning.json` with a generation that no other content has had."""
         record = case.record
         reported = case.observation.value(SignalName.APPLIED_GENERATION)
         status = (record.status.get("settings") or {}).get("generation") or 0
         restart = record.spec is not None and delivery_choice(record.spec).restart
-        if memo.tuning and _holds(memo.tuning, target) and (facts is None or restart):
+        if memo.tuning and same and (facts is None or restart):
             # Put back after a hand: no pod has read anything else, so that the same content keeps its generation.
-            text = memo.tuning
-        else:
-            newest = max(status, _generation(memo.tuning), (facts.generation if facts else 0) or 0, int(reported or 0))
-            text = tuning.text(target, newest + 1)
-        restored = _restored(facts, memo)
+            return memo.tuning
+        newest = max(status, _generation(memo.tuning), (facts.generation if facts else 0) or 0, int(reported or 0))
+        return tuning.text(target, newest + 1)
+
+    async def _put(
+        self, case: Case, facts: ConfigMapFacts | None, data: dict[str, str], made: Native, memo: Memo
+    ) -> Delivered:
+        """Write all files at once: pods see all of them or none."""
+        record = case.record
+        restored = _restored(facts, memo, made.file)
         owner = self._owner(case)
         try:
             if facts is None:
                 answer = await self._api.create(
-                    CONFIG_MAPS.path(record.namespace), config_map(record, owner, text), field_manager=MANAGER
+                    CONFIG_MAPS.path(record.namespace), config_map(record, owner, data), field_manager=MANAGER
                 )
             else:
-                answer = await self._patch(case, facts, {"data": {SETTINGS_FILE: text}}, owner)
+                answer = await self._patch(case, facts, {"data": {**data, **made.stale(facts)}}, owner)
         except Conflict as error:
             if not error.exists:
                 return replace(self._judge(case, memo), missed=True)
-            return await self._settle_name(case, owner, text, memo)
+            return await self._settle_name(case, owner, data, made, memo)
         except KubeError as error:
             return replace(self._judge(case, memo), problem=problem_of(error))
-        self._note(answer, text, case, memo)
+        self._note(answer, data, made, case, memo)
         return replace(self._judge(case, memo), written=True, restored=restored)
 
-    async def _settle_name(self, case: Case, owner: Body, text: str, memo: Memo) -> Delivered:
+    async def _settle_name(self, case: Case, owner: Body, data: dict[str, str], made: Native, memo: Memo) -> Delivered:
         """A ConfigMap of the name exists that no LIST shows: newer than it, ours without its label, or foreign."""
         name = settings_name(case.record)
         path = CONFIG_MAPS.path(case.record.namespace, name)
@@ -130,10 +146,10 @@ class Delivery:
             if is_ours(found["metadata"]):
                 return replace(self._judge(case, memo), missed=True)
             if owner["uid"] in owners:
-                made = config_map(case.record, owner, text)
-                made["metadata"] |= {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
-                answer = await self._api.patch(path, made, content_type=MERGE, field_manager=MANAGER)
-                self._note(answer, text, case, memo)
+                body = config_map(case.record, owner, data)
+                body["metadata"] |= {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+                answer = await self._api.patch(path, body, content_type=MERGE, field_manager=MANAGER)
+                self._note(answer, data, made, case, memo)
                 return replace(self._judge(case, memo), written=True)
         except (Conflict, NotFound):
             return replace(self._judge(case, memo), missed=True)
@@ -147,9 +163,10 @@ class Delivery:
         return replace(self._judge(case, memo), problem=Problem(Reason.NAME_TAKEN, message, stalled=True))
 
     @staticmethod
-    def _note(answer: Body, text: str, case: Case, memo: Memo) -> None:
+    def _note(answer: Body, data: dict[str, str], made: Native, case: Case, memo: Memo) -> None:
         memo.wrote_config_map(answer, case.now)
-        memo.tuning, memo.tuning_written_at, memo.waiting_since = text, case.now, case.now
+        memo.native, memo.native_file = made.text, made.file
+        memo.tuning, memo.tuning_written_at, memo.waiting_since = data[SETTINGS_FILE], case.now, case.now
         # Pods that are still to be made start with it.
         memo.touches = 0 if case.live.deployment is not None else MOST_TOUCHES
 
@@ -263,9 +280,14 @@ def remembered(record: Record, facts: ConfigMapFacts) -> str | None:
     return tuning.text(settings, generation) if generation else None
 
 
-def _restored(facts: ConfigMapFacts | None, memo: Memo) -> str:
+def _restored(facts: ConfigMapFacts | None, memo: Memo, file: str) -> str:
     if memo.tuning is None:
         return ""
     if facts is None:
         return "the ConfigMap with the settings was gone and was written anew"
-    return "tuning.json was changed by somebody else and was put back" if facts.tuning != memo.tuning else ""
+    changed = [SETTINGS_FILE] if facts.tuning != memo.tuning else []
+    last = memo.last_native(file)
+    if last is not None and facts.data.get(file) != last:
+        changed.append(file)
+    verb = "was" if len(changed) == 1 else "were"
+    return f"{' and '.join(changed)} {verb} changed by somebody else and {verb} put back" if changed else ""

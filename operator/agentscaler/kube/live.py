@@ -96,6 +96,19 @@ class ConfigMapFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseFacts:
+    """The user's own settings file, which the framework's is made from."""
+
+    name: str
+    """Of its ConfigMap."""
+    key: str
+    text: str | None
+    """None: it is not there."""
+    missing: str = ""
+    """Why it is not there, and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """One pod of the target. Listed only while the target is changing, or when asked for."""
 
@@ -137,6 +150,8 @@ class Live:
 
     deployment: DeploymentFacts | None = None
     configmap: ConfigMapFacts | None = None
+    base: BaseFacts | None = None
+    """None: the object names none."""
     pods: tuple[PodFacts, ...] = ()
     pods_known: bool = False
     """Whether `pods` was read in this tick."""

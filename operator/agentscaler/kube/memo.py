@@ -51,6 +51,10 @@ class Memo:
     deployment_written_at: float = 0.0
     tuning: str | None = None
     """`tuning.json` as it was written or accepted last."""
+    native: str | None = None
+    """The framework's own file, likewise; None: there is none, or it is not known."""
+    native_file: str = ""
+    """Its name: the file of another framework tells nothing of this one's."""
     tuning_written_at: float = 0.0
     name_taken_at: float = -1e9
     """When the name of the ConfigMap was last found to be somebody else's."""
@@ -73,6 +77,10 @@ class Memo:
     """When a template was last put back."""
     marked: set[str] = field(default_factory=set)
     """Pods that carry a deletion cost of ours."""
+
+    def last_native(self, file: str) -> str | None:
+        """The framework's own file as it was written last; None where nothing is known of a file of that name."""
+        return self.native if self.native_file == file else None
 
     def wrote_deployment(self, answer: Mapping[str, Any], now: float) -> None:
         """Note a write of the Deployment or of its `/scale`."""

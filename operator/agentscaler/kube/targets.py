@@ -10,6 +10,7 @@ from typing import Any
 
 from agentscaler.frameworks import choices
 from agentscaler.kube.api import KubeApi
+from agentscaler.kube.bases import Bases
 from agentscaler.kube.conflicts import Autoscalers, ForeignWriters, autoscaler_conflict, shared
 from agentscaler.kube.errors import KubeError
 from agentscaler.kube.facts import config_map_facts, deployment_facts
@@ -70,6 +71,7 @@ class Targets:
         self._autoscalers = Autoscalers(api, namespaces)
         self._writers = ForeignWriters()
         self._last = _Found()
+        self._bases = Bases(api, clusterwide=not namespaces)
 
     async def list(
         self,
@@ -90,7 +92,12 @@ class Targets:
         if not records:
             return {}
         everyone = tuple(records if among is None else among)
-        found, _ = await asyncio.gather(self._read(records, everyone), self._autoscalers.refresh(time.monotonic()))
+        clock = time.monotonic()
+        found, *_ = await asyncio.gather(
+            self._read(records, everyone),
+            self._autoscalers.refresh(clock),
+            self._bases.refresh(everyone, clock),
+        )
         self._remember(found, everyone)
         yielding = shared(everyone)
         lives = {record.uid: self._live(record, found, yielding, now) for record in records}
@@ -183,6 +190,7 @@ class Targets:
         return Live(
             deployment=deployment,
             configmap=config_map,
+            base=self._bases.of(record),
             conflict=conflict,
             problems=(*problems(record, deployment, config_map, container), *unseen),
             container=container,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentscaler.api.conditions import Condition, ConditionType, Reason
+from agentscaler.kube import native
 from agentscaler.kube.case import Case, Outcome
 from agentscaler.kube.memo import Problem
 
@@ -83,6 +84,7 @@ def conditions(case: Case, outcome: Outcome) -> tuple[Condition, ...]:
         **decided,
         ConditionType.CONFLICT: _conflict(case),
         ConditionType.DELIVERED: outcome.delivered.condition,
+        ConditionType.NATIVE_SETTINGS: outcome.delivered.native or native.condition(case),
         ConditionType.ABLE_TO_SCALE: _able(case, outcome),
         **noted,
         ConditionType.STALLED: stalled,

@@ -110,13 +110,13 @@ def deployment(
     }
 
 
-def config_map(record: Record, owner: Body, text: str) -> Body:
+def config_map(record: Record, owner: Body, data: Mapping[str, str]) -> Body:
     """The ConfigMap with the settings.
 
     Args:
         record: The AgentDeployment.
         owner: From `owner_of` or `adopted_owner`.
-        text: The content of `tuning.json`.
+        data: Its files by name.
     """
     return {
         "apiVersion": "v1",
@@ -127,7 +127,7 @@ def config_map(record: Record, owner: Body, text: str) -> Body:
             "labels": {**MANAGED_BY, NAME_LABEL: record.name},
             "ownerReferences": [owner],
         },
-        "data": {SETTINGS_FILE: text},
+        "data": dict(data),
     }
 
 

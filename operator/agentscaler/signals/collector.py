@@ -16,7 +16,7 @@ from agentscaler.signals.errors import QueryError, UnknownServer
 from agentscaler.signals.history import Past
 from agentscaler.signals.plan import Plan, plan
 from agentscaler.signals.prometheus import Answer, PrometheusClient
-from agentscaler.signals.promql import OBJECT
+from agentscaler.signals.promql import OBJECT, Dialect
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
 from agentscaler.signals.slow import SlowResults
@@ -181,10 +181,12 @@ class Collector:
         endpoint = self._endpoints[server]
         made = plan(endpoint.server, self._presets[preset].metrics, [request])
         own = made.own.get(request.overrides)
-        metric = (own.metrics if own else made.preset).in_flight
-        if metric is None or (own is not None and own.error is not None):
+        chain = (own.metrics if own else made.preset).chain
+        names = dict.fromkeys(metrics.in_flight for metrics in chain if metrics.in_flight)
+        if not names or (own is not None and own.error is not None):
             return {}
-        pods = made.dialect.per_pod(made.dialect.fresh(metric, endpoint.server.stale_after_seconds))
+        fresh = (made.dialect.fresh(metric, endpoint.server.stale_after_seconds) for metric in names)
+        pods = " or ".join(made.dialect.per_pod(each) for each in fresh)
         text = made.dialect.narrowed(pods, [namespace])
         (answer,) = await endpoint.ask([(text, _instant(text, now))])
         if isinstance(answer, QueryError) or answer.partial:
@@ -198,6 +200,25 @@ class Collector:
             }
         except MALFORMED:
             return {}
+
+    async def agent_names(self, request: SignalRequest, now: float) -> frozenset[str] | None:
+        """Names of the series of an object's pods that look like an agent's own; None when nobody can tell.
+
+        Args:
+            request: The object.
+            now: Unix seconds.
+        """
+        endpoint = self._endpoints.get(request.server)
+        if endpoint is None:
+            return None
+        text = Dialect(endpoint.server).names(request.namespace, request.workload)
+        (answer,) = await endpoint.ask([(text, _instant(text, now))])
+        if isinstance(answer, QueryError):
+            return None
+        try:
+            return frozenset(str(row["metric"]["__name__"]) for row in answer.result)
+        except MALFORMED:
+            return None
 
     async def close(self) -> None:
         """End threads and connections."""

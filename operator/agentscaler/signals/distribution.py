@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any, Final
 
+from agentscaler.signals.item import BUCKETS
 from agentscaler.signals.promql import OBJECT, SIGNAL
 
-ROW: Final = "buckets"
+ROW: Final = BUCKETS
 
 Shares = tuple[tuple[float, float], ...]
 """(upper bound in the metric's unit, share of observations at or below it), rising."""

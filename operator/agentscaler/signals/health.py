@@ -11,7 +11,7 @@ from agentscaler.api.conditions import Reason
 from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.signals.errors import QueryError
 from agentscaler.signals.plan import PRESET
-from agentscaler.signals.readings import Kind, Reading
+from agentscaler.signals.readings import NO_SERIES, Kind, Reading
 from agentscaler.signals.request import FIELDS
 
 ENOUGH: Final = 100
@@ -123,6 +123,8 @@ def observe(
     required: frozenset[SignalName],
     buckets: tuple[tuple[float, float], ...],
     server: str,
+    *,
+    unavailable: Mapping[str, str],
 ) -> Observation:
     """The observation of one object with everything that makes its signals untrusted."""
     signals, problems = read(view, readings)
@@ -146,7 +148,10 @@ def observe(
     lacking: dict[Health, list[str]] = {}
     for name in required:
         health = signals[name].health if name in signals else Health.EMPTY
-        if health in _REASONS:
+        why = signals[name].detail if name in signals else ""
+        if health is Health.EMPTY and name in unavailable and NO_SERIES in why:
+            problems.append((Reason.SIGNALS_EMPTY, f"{name.value}: {why}"))
+        elif health in _REASONS:
             lacking.setdefault(health, []).append(name.value)
     for health, names in sorted(lacking.items()):
         reason, mend = _REASONS[health]

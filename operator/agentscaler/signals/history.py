@@ -11,12 +11,13 @@ from agentscaler.core.observation import Health, Observation, Signal, SignalName
 from agentscaler.frameworks.preset import Metrics
 from agentscaler.signals import templates
 from agentscaler.signals.endpoint import Call
+from agentscaler.signals.item import Item, along
 from agentscaler.signals.plan import Plan, Query
 from agentscaler.signals.prometheus import Answer
 from agentscaler.signals.promql import OBJECT, SIGNAL, Dialect, union
 from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.slow import Key
-from agentscaler.signals.templates import Item, Wanted
+from agentscaler.signals.templates import Wanted
 from agentscaler.signals.tick import MALFORMED
 
 ROWS_IN_QUERY: Final = 3
@@ -138,6 +139,7 @@ def _items(m: Metrics, d: Dialect) -> list[Item]:
     return [*_gauges(m, d), *(item for item in others if item.row in _RATES | _MEMORY)]
 
 
+@along
 def _gauges(m: Metrics, d: Dialect) -> list[Item]:
     """Gauges where their sample was fresh at that time: an instant may otherwise look back for five minutes."""
     age = d.server.stale_after_seconds

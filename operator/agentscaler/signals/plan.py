@@ -11,10 +11,11 @@ from agentscaler.core.observation import SignalName as S
 from agentscaler.frameworks.preset import Metric, MetricKind, Metrics
 from agentscaler.signals import templates
 from agentscaler.signals.errors import InvalidOverride, QueryError, TooManyQueries
+from agentscaler.signals.item import Item, quantile_row
 from agentscaler.signals.promql import Dialect, union
 from agentscaler.signals.request import Override, SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.templates import Item, Wanted
+from agentscaler.signals.templates import Wanted
 
 MOST_QUERIES: Final = 20
 """HTTP queries in a tick for one (server, preset)."""
@@ -196,8 +197,15 @@ def _replaced(preset: Metrics, overrides: Overrides, dialect: Dialect) -> Metric
         changes[name] = (metric,) if name in {"memory", "cpu"} else metric
     # Missing errors read as none, so both counters must come from one source.
     if "requests" in changes:
-        changes.setdefault("failed_requests", None)
-    return replace(preset, **changes)
+        for name in ("failed_requests", "successful_requests", "success_ratio"):
+            changes.setdefault(name, None)
+    return _along(preset, changes)
+
+
+def _along(metrics: Metrics, changes: Mapping[str, Any]) -> Metrics:
+    """The changes, in the other names as well: what the user names is the only name."""
+    otherwise = metrics.otherwise
+    return replace(metrics, **changes, otherwise=otherwise and _along(otherwise, changes))
 
 
 def _check_kind(name: str, metric: Metric) -> None:
@@ -239,7 +247,7 @@ def _wanted(server: Server, requests: Iterable[SignalRequest]) -> tuple[Wanted, 
             )
             kept += ranked[:MOST_QUANTILES]
             if signal is not S.LATE_RATIO:  # without it the share is estimated from the quantile
-                refused |= {templates.quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
+                refused |= {quantile_row(signal, *pair) for pair in ranked[MOST_QUANTILES:]}
         taken[signal] = tuple(sorted(kept))
     return Wanted(tuple(sorted(windows)), taken[S.QUEUE_WAIT], taken[S.LATENCY], taken[S.LATE_RATIO]), refused
 

@@ -23,6 +23,7 @@ _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
 _POD_OF_DEPLOYMENT = "(.+)-[a-z0-9]+-[a-z0-9]{5}"
+_OF_ANY_PROCESS = "(container|go|process|python|dotnet|scrape|kube|promhttp|net_conntrack)_.*|up"
 _NARROWED = "\0"
 """Where the matcher of the namespaces goes. Strings of users are quoted, and so never hold it."""
 
@@ -115,7 +116,9 @@ class Dialect:
         return f"{aggregation} by ({self.server.namespace_label},{OBJECT}{kept})({vector})"
 
     def rate(self, metric: Metric, window: int) -> str:
-        """Events per second of a counter; of a histogram, its observations."""
+        """Events per second of a counter; of a histogram, its observations; of a gauge, its mean over the window."""
+        if metric.kind is MetricKind.GAUGE:
+            return _scaled(metric, f"avg_over_time({self.select(metric)}[{window}s])")
         if metric.kind is MetricKind.HISTOGRAM:
             return self.histogram_part(metric, "count", window)
         return _scaled(metric, f"rate({self.select(metric)}[{window}s])")
@@ -155,6 +158,18 @@ class Dialect:
         total = self.per_object("sum", self.per_pod(f"rate({self.select(metric, '_count')}[{window}s])"))
         _, native = self.buckets(metric, window)
         return f"clamp_min(1 - ({below} / ({total} > 0) or histogram_fraction(0, {at!r}, {native})), 0)"
+
+    def names(self, namespace: str, workload: str) -> str:
+        """Names of all series of an object's pods but those that every process, container and scrape has."""
+        pods = f"{one_of((workload,))}-[a-z0-9]+-[a-z0-9]{{5}}"
+        matchers = [
+            f"__name__!~{quote(_OF_ANY_PROCESS)}",
+            f"{self.server.namespace_label}={quote(namespace)}",
+            *(f"{label}={quote(value)}" for label, value in self.server.matchers),
+        ]
+        by_pod = "{" + ",".join([f"{self.server.pod_label}=~{quote(pods)}", *matchers]) + "}"
+        by_label = "{" + ",".join([f"agent_deployment={quote(workload)}", *matchers]) + "}"
+        return f"group by (__name__) ({by_pod} or {by_label})"
 
     def value(self, metric: Metric) -> str:
         """The last value of a gauge."""

@@ -11,14 +11,16 @@ from typing import Final
 from agentscaler.core.observation import SignalName as S
 from agentscaler.signals import external
 from agentscaler.signals.errors import QueryError, TooManyQueries
+from agentscaler.signals.item import quantile_row, window_row
 from agentscaler.signals.plan import PRESET, USUAL_QUANTILES, Own, Plan
 from agentscaler.signals.request import SignalRequest
 from agentscaler.signals.servers import Server
-from agentscaler.signals.templates import BUCKET_WINDOW_SECONDS, REQUEST_RATES, quantile_row, window_row
+from agentscaler.signals.templates import BUCKET_WINDOW_SECONDS, REQUEST_RATES
 
 _HIGHEST: Final = sys.float_info.max
 _NOT_EXPORTED: Final = "no metric carries it: neither the framework preset nor an override names one"
-_NO_SERIES: Final = "no series"
+NO_SERIES: Final = "no series"
+"""What the detail of a signal begins with that nobody exports."""
 
 Place = tuple[int, str]
 """(scope, row)"""
@@ -55,7 +57,7 @@ class Reading:
     uncounted: str = ""
     """What it means when only a later count is above 0."""
     note: str = ""
-    absent: str = _NO_SERIES
+    absent: str = NO_SERIES
     target: float | None = None
     error: QueryError | None = None
     partial: str = ""
@@ -120,13 +122,20 @@ def readings_of(
                 draft,
                 row=str(draft.row),  # plain strings are found faster
                 note=_note(server, draft, request.window_seconds),
-                absent=_NO_SERIES if known or not draft.sources else _NOT_EXPORTED,
+                absent=_absent(plan, draft, known=known),
                 error=error,
                 partial=partial,
                 simple=draft.kind is Kind.PLAIN and draft.sources == (PRESET,) and not error and not partial,
             )
         )
     return tuple(result)
+
+
+def _absent(plan: Plan, draft: Reading, *, known: bool) -> str:
+    """What it means that a signal has no row."""
+    if draft.scope == 0 and (why := plan.preset.unavailable.get(draft.signal)):
+        return f"{NO_SERIES}: {why}"
+    return NO_SERIES if known or not draft.sources else _NOT_EXPORTED
 
 
 def _quantiles(place: _Place, request: SignalRequest, window: int) -> list[Reading]:
@@ -209,6 +218,7 @@ _PLAIN: Final = (
     S.QUEUE_DEPTH,
     S.WORKER_LIMIT,
     S.CACHE_BYTES,
+    S.CACHE_ENTRIES,
     S.BREAKER_STATE,
     S.APPLIED_GENERATION,
     *(name for name, _ in REQUEST_RATES),

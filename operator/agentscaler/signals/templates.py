@@ -8,7 +8,8 @@ from typing import Final
 
 from agentscaler.core.observation import SignalName as S
 from agentscaler.frameworks.preset import Metric, MetricKind, Metrics
-from agentscaler.signals.promql import Dialect, tagged
+from agentscaler.signals.item import BUCKETS, Item, along, quantile_row, window_row
+from agentscaler.signals.promql import Dialect
 
 BUCKET_WINDOW_SECONDS: Final = 600
 LOST_AFTER_SECONDS: Final = 300
@@ -19,22 +20,6 @@ REQUEST_RATES: Final = (
     (S.REQUEST_RATE_300, 300),
     (S.REQUEST_RATE_600, 600),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One row of results for each object."""
-
-    row: str
-    """Value of the label `signal` in the results."""
-    fields: frozenset[str]
-    """Fields of `Metrics` that it is made of."""
-    promql: str
-
-    @property
-    def tagged(self) -> str:
-        """The expression with its row's name on it."""
-        return tagged(self.row, self.promql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +34,7 @@ class Wanted:
     """(objective of the queue wait in seconds, window)"""
 
 
-def quantile_row(signal: S, quantile: float, window: int) -> str:
-    """Row of a quantile; of the share of late runs, by the objective in seconds."""
-    return f"{signal.value}:{quantile!r}:{window}"
-
-
-def window_row(name: str, window: int) -> str:
-    """Row of a value over a window."""
-    return f"{name}:{window}"
-
-
+@along
 def load(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
     """Work in the pods now, and whether some pod was busy for a whole window."""
     items: list[Item] = []
@@ -79,11 +55,13 @@ def load(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
     return items
 
 
+@along
 def knobs(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """What the pods report of their settings."""
     rows: tuple[tuple[S, str, Metric | None, str, str], ...] = (
         (S.WORKER_LIMIT, "worker_limit", m.worker_limit, "sum", "min"),
         (S.CACHE_BYTES, "cache_bytes", m.cache_bytes, "sum", "max"),
+        (S.CACHE_ENTRIES, "cache_entries", m.cache_entries, "sum", "max"),
         (S.BREAKER_STATE, "breaker_state", m.breaker_state, "max", "max"),
         (S.APPLIED_GENERATION, "applied_generation", m.applied_generation, "min", "min"),
     )
@@ -94,6 +72,7 @@ def knobs(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def targets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Pods with scrape targets, those that answer, those lost, and the age of the samples."""
     up = d.select(Metric("up", MetricKind.GAUGE))
@@ -118,6 +97,7 @@ def targets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return items
 
 
+@along
 def freshness(m: Metrics, d: Dialect, fields: Iterable[str]) -> list[Item]:
     """Age of the samples of single metrics, for overrides."""
     items: list[Item] = []
@@ -131,6 +111,7 @@ def freshness(m: Metrics, d: Dialect, fields: Iterable[str]) -> list[Item]:
     return items
 
 
+@along
 def rates(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Runs that ended, over the four windows."""
     if not m.requests:
@@ -141,18 +122,30 @@ def rates(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def errors(m: Metrics, d: Dialect, wanted: Wanted) -> list[Item]:
-    """Share of failed runs. A service without errors has no error series, so `or 0 *` stands in; no runs: no row."""
-    if not m.requests or not m.failed_requests:
-        return []
+    """Share of failed runs. A service without errors has no error series, so `or 0 *` stands in; no runs: no row.
+
+    Where failures are not counted, what did not succeed has failed; where nothing is, the gauge of the share tells.
+    """
     items: list[Item] = []
     for window in wanted.windows:
-        ended, failed = _total(d, m.requests, window), _total(d, m.failed_requests, window)
-        share = f"clamp_max(({failed} or 0 * {ended}) / ({ended} > 0), 1)"
-        items.append(Item(window_row(S.ERROR_RATIO, window), frozenset({"requests", "failed_requests"}), share))
+        fields = {"requests", "failed_requests"}
+        ended = _total(d, m.requests, window) if m.requests else ""
+        if m.requests and m.failed_requests:
+            share = f"clamp_max(({_total(d, m.failed_requests, window)} or 0 * {ended}) / ({ended} > 0), 1)"
+        elif m.requests and m.successful_requests:
+            succeeded = _total(d, m.successful_requests, window)
+            share = f"clamp_min(1 - ({succeeded} or 0 * {ended}) / ({ended} > 0), 0)"
+        elif m.success_ratio:
+            share = f"clamp(1 - {d.per_object('avg', d.per_pod(d.rate(m.success_ratio, window), within='avg'))}, 0, 1)"
+        else:
+            continue
+        items.append(Item(window_row(S.ERROR_RATIO, window), frozenset(fields), share))
     return items
 
 
+@along
 def refusals(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Runs refused, and upstream calls by outcome."""
     rows: tuple[tuple[S, str, Metric | None], ...] = (
@@ -168,6 +161,7 @@ def refusals(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def cache(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """How the cache does, over 300 s."""
     window = d.server.window(300)
@@ -184,11 +178,15 @@ def cache(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return items
 
 
+@along
 def service(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Mean duration of a run without its wait in the queue, over 600 s."""
-    if not m.duration:
-        return []
     window, fields = d.server.window(600), {"duration"}
+    if not m.duration:
+        if not m.mean_duration:
+            return []
+        mean = d.per_object("avg", d.per_pod(d.rate(m.mean_duration, window), within="avg"))
+        return [Item(S.SERVICE_TIME, frozenset(fields), mean)]
     total = d.per_object("sum", d.per_pod(d.histogram_part(m.duration, "sum", window)))
     if m.queue_wait:
         fields.add("queue_wait")
@@ -198,6 +196,7 @@ def service(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return [Item(S.SERVICE_TIME, frozenset(fields), f"({total} / ({runs} > 0))")]
 
 
+@along
 def memory(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Memory of the worst pod and of the mean one. The largest container counts; a dead pod's series does not."""
     if not m.memory:
@@ -213,6 +212,7 @@ def memory(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     ]
 
 
+@along
 def cpu(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """CPU of all pods."""
     if not m.cpu:
@@ -221,6 +221,7 @@ def cpu(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     return [Item(S.CPU_CORES, frozenset({"cpu"}), d.per_object("sum", pods))]
 
 
+@along
 def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]:
     """All quantiles over one window, how many observations each has, and how many runs were late."""
     items: list[Item] = []
@@ -247,6 +248,7 @@ def quantiles(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]
     return items
 
 
+@along
 def saturation(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item]:
     """Quantiles that lie above the last finite bucket: only there the quantile equals that of 1."""
     return [
@@ -261,12 +263,13 @@ def saturation(m: Metrics, d: Dialect, wanted: Wanted, window: int) -> list[Item
     ]
 
 
+@along
 def buckets(m: Metrics, d: Dialect, _: Wanted) -> list[Item]:
     """Distribution of run durations: classic rows by `le`, or one native histogram."""
     if not m.duration:
         return []
     classic, native = d.buckets(m.duration, d.server.window(BUCKET_WINDOW_SECONDS))
-    return [Item("buckets", frozenset({"duration"}), f"({classic} or {native})")]
+    return [Item(BUCKETS, frozenset({"duration"}), f"({classic} or {native})")]
 
 
 FAMILIES: Final[tuple[Callable[[Metrics, Dialect, Wanted], list[Item]], ...]] = (

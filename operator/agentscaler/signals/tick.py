@@ -114,7 +114,9 @@ class Tick:
                 tuple(bound for bound, _ in buckets) if _same_buckets(metrics) else (),
                 own.error if own else None,
             )
-            result[request.uid] = health.observe(view, readings, request.required, buckets, server.name)
+            result[request.uid] = health.observe(
+                view, readings, request.required, buckets, server.name, unavailable=self.plan.preset.unavailable
+            )
         return result
 
     def _error_of(self, scope: int, row: str) -> QueryError | None:
