@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +18,7 @@ from benchmarks.control.cells import PROCESSES, Entry
 from benchmarks.control.loads import loads
 from benchmarks.control.plan import MORE, OURS, PARTS, Part
 from benchmarks.control.table import Results
+from benchmarks.control.tuning import PAIR
 
 FOLDER = Path(__file__).parent.parent
 HOW_TO_READ = """\
@@ -47,6 +49,9 @@ def _section(part: Part, results: Results, tuned: dict[str, list[Entry]]) -> str
         for name, entries in tuned.items()
         if entries
     ]
+    pairs = replace(results, rows=tuple(results.of(PAIR)))
+    if pairs.rows:
+        parts += [f"`{PAIR}`, which keeps no memory objective:", table.details(pairs, PAIR)]
     return "\n\n".join([*parts, *(["Tuned: " + " · ".join(found)] if found else [])])
 
 

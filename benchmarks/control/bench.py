@@ -14,7 +14,7 @@ from benchmarks.control.cells import Entry, Group, case_of, each, rows_of
 from benchmarks.control.loads import AnyLoad
 from benchmarks.control.plan import Part
 from benchmarks.control.table import Results
-from benchmarks.control.tuning import Search, tuned
+from benchmarks.control.tuning import PAIR, Search, tuned
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,5 +62,5 @@ def static(group: Group) -> Entry:
 
 def _with_pair(rows: list[Row]) -> list[Row]:
     """Every row against the best fixed pair on the same draw, where that was run."""
-    hours = next((row.replica_hours for row in rows if row.policy == "best fixed pair"), None)
+    hours = next((row.replica_hours for row in rows if row.policy == PAIR), None)
     return [replace(row, cost_ratio_hindsight=row.replica_hours / hours) if hours else row for row in rows]

@@ -15,6 +15,7 @@ from benchmarks.control.cells import Entry, Group, rows_of
 from benchmarks.control.loads import AnyLoad
 
 SEED = 0
+PAIR = "best fixed pair"
 GATE_PERCENT = 1.0
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 HPA_WINDOWS = (0, 60, 300)
@@ -53,7 +54,7 @@ def tuned(search: Search) -> Entry | None:
 
 def _pair(found: Pair) -> Entry:
     """The HPA on running work with a fixed worker limit."""
-    return Entry("best fixed pair", "hpa-inflight", (("target", found.target), ("workers", float(found.limit))))
+    return Entry(PAIR, "hpa-inflight", (("target", found.target), ("workers", float(found.limit))))
 
 
 def _holds(search: Search, pair: Pair) -> bool:
