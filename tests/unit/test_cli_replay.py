@@ -20,8 +20,8 @@ from agentscaler.logs import JsonFormatter
 from tests.worlds import POLICY, START, TARGET, observe
 
 
-def record(now: float = START) -> DecisionRecord:
-    observation, memory = observe(now, in_flight=1 / 3, queue_depth=50_000.0), Memory(decided_at=now - 5)
+def record(now: float = START, queue_depth: float = 50_000.0) -> DecisionRecord:
+    observation, memory = observe(now, in_flight=1 / 3, queue_depth=queue_depth), Memory(decided_at=now - 5)
     return DecisionRecord(
         namespace="ns",
         name="one",
@@ -61,7 +61,7 @@ def test_the_operators_own_log_lines_are_read(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.INFO, logger="agentscaler"):
         ring = Records()
         ring.add(record())
-        ring.add(record(START + 5))
+        ring.add(record(START + 5, queue_depth=0.0))
         logging.getLogger("agentscaler.test").info("something else")
     lines = [JsonFormatter().format(each) for each in caplog.records]
     prefixed = "\n".join(

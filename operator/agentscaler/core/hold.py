@@ -28,7 +28,7 @@ TURN_SECONDS = 300.0
 TURN_BAND = 0.5
 """What may go although pods came within `TURN_SECONDS`: after a burst, and not for noise."""
 TURN_UP_BAND = 0.15
-"""What comes for its own sake although pods went within `TURN_SECONDS`, where nothing waits: less is noise."""
+"""One pod that is a smaller share does not come for its own sake within `TURN_SECONDS` of pods that went."""
 WORKER_HOLD_SECONDS = 120.0
 
 
@@ -91,7 +91,7 @@ def _worth_a_change(s: Situation, wanted: int) -> bool:
         change.amount * (wanted - current) < 0 and s.now - change.at < TURN_SECONDS for change in s.memory.changes
     )
     if wanted > current:
-        return (wanted - current) > (max(band, TURN_UP_BAND) if turns else band) * current
+        return (wanted - current) > max(band * current, min(1.0, TURN_UP_BAND * current) if turns else 0.0)
     if turns:
         return (current - wanted) > TURN_BAND * current
     return (current - wanted) > (band if tokens >= 1.0 else DEAR_BAND) * current
