@@ -149,6 +149,19 @@ class TestPartialOutage:
         loop, _ = self.begun(0.8)
         assert loop.decisions[-1].settings.breaker.failure_rate_threshold_percent == 20
 
+    @pytest.mark.parametrize(("failing_share", "grows"), [(0.3, True), (0.5, False), (1.0, False)])
+    def test_it_is_told_from_a_whole_one_before_rates_look_back_on_nothing_else(
+        self, failing_share: float, *, grows: bool
+    ) -> None:
+        loop = Loop(replace(POLICY, replicas=ReplicaPolicy(min=1, max=50)))
+        before = loop.ticks(60, **BUSY, upstream_call_rate=40.0).settings.replicas
+        hanging = BUSY | {"in_flight": 20.0 * before, "in_flight_max": 20.0}
+        for seconds in range(5, 50, 5):
+            failing = 40.0 * failing_share * seconds / 60.0  # of the last minute
+            decision = loop.tick(**hanging, **CALLS, upstream_5xx_rate=failing)
+        assert decision.diagnosis is Diagnosis.DEPENDENCY_BOUND
+        assert (decision.settings.replicas > before) is grows
+
     @pytest.mark.parametrize(("failing_share", "factor"), [(0.3, 2), (0.8, 1)])
     def test_replicas_follow_work_up_to_twice_their_number_while_most_calls_succeed(
         self, failing_share: float, factor: int

@@ -28,6 +28,8 @@ CALM_SECONDS = 120.0
 MOST, FEWER_THAN_MOST, MORE_THAN_MOST = 0.5, 0.4, 0.6
 """Share of the calls. A breaker that refuses while most would succeed costs more than it saves; the second share makes
 it mild, the third strict again: about half of the calls must not move it to and fro."""
+LEAST_OUTAGE_SECONDS = 30.0
+"""Before that a share of few calls tells nothing."""
 FALLING = 0.9
 """Of the failures when breakers closed: a rate that has not fallen to this share may tell that calls still fail."""
 RISING, LEAST_RISE = 1.2, 0.1
@@ -122,15 +124,16 @@ def tune_breaker(s: Situation, d: Draft) -> Draft:
 def most_calls_succeed(s: Situation) -> bool:
     """Whether the provider fails in part only: then what it still does is worth having.
 
-    Rates look back a minute: before that is over, a share is that of the good time before, too.
+    Rates look back a minute: before that is over, they hold the good time before, too, which is taken out of them.
     """
     since = s.memory.upstream_bad_since
-    if since is None or s.now - since <= RATE_WINDOW_SECONDS:
+    if since is None or s.now - since < LEAST_OUTAGE_SECONDS:
         return False
+    failing = upstream_shares(s.observation)[0] * max(RATE_WINDOW_SECONDS / (s.now - since), 1.0)
     threshold, now = s.policy.breaker.failure_rate_threshold_percent, s.current.breaker.failure_rate_threshold_percent
     mild = threshold is not None and now == threshold.max
     least = MORE_THAN_MOST if mild else FEWER_THAN_MOST
-    return upstream_shares(s.observation)[0] < least and not upstream_throttled(s.observation)
+    return failing < least and not upstream_throttled(s.observation)
 
 
 def provider_is_back(s: Situation) -> bool:
