@@ -83,7 +83,8 @@ agent_tuning_errors_total {Interlocked.Read(ref errors)}
             }
             apply(settings);
             Interlocked.Exchange(ref generation, tuning.Generation); // last: it says that all of the above is in force
-            Log($"settings are in force, generation {generation}; unknown keys: [{string.Join(", ", tuning.Unknown)}]");
+            var unknown = tuning.Unknown.Count == 0 ? "" : "; without effect: " + string.Join(", ", tuning.Unknown);
+            Log($"settings are in force, generation {generation}{unknown}");
         }
 
         private string[] Read() => names.Select((name, at) => name == null ? null : Read(name, seen[at])).ToArray();

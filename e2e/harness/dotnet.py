@@ -13,9 +13,10 @@ from e2e.harness.tools import cache_directory
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "clients" / "dotnet"
 AGENTS = ROOT / "e2e" / "agents"
+PACKAGES = ("mono-mcs", "mono-runtime", "libmono-posix4.0-cil")
+"""Of Debian: compiler, runtime, and the classes for signals and memory."""
 RUNTIME_PACKAGES = ("mono-runtime", "libmono-posix4.0-cil", "libmono-system-core4.0-cil")
-"""Of Debian: the runtime, the classes for signals and memory, and LINQ's."""
-PACKAGES = ("mono-mcs", *RUNTIME_PACKAGES)
+"""What runs a program; LINQ's classes come with the compiler otherwise."""
 FLAGS = ("-warnaserror", "-warn:4", "-r:Mono.Posix")
 
 

@@ -72,7 +72,7 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
 
     yield one
     for pod in pods:
-        pod.process.stop()
+        pod.process.kill()  # how it ends by SIGTERM has its own tests
 
 
 @pytest.fixture
@@ -247,6 +247,12 @@ async def test_memory_above_the_mark_lets_nothing_start(start: Start, session: C
     assert agent.metric("agent_inflight_requests") == 0
     for run in runs:
         run.cancel()
+
+
+async def test_aiagentsharp_collects_above_its_limit_and_goes_on(start: Start, session: ClientSession) -> None:
+    agent = start("aiagentsharp", 1, settings(MemoryManager__MemoryLimitMB=10))  # the runtime alone takes more
+    await until(lambda: "memory was above 10 MiB" in agent.process.tail(), "it collects")
+    assert await Caller(session, agent).statuses(6) == [200] * 6
 
 
 async def test_a_call_that_failed_is_made_again_as_often_as_the_settings_say(

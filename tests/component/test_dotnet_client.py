@@ -21,3 +21,8 @@ def test_the_library_that_users_copy_stays_small() -> None:
     lines = [line.strip() for file in dotnet.LIBRARY.glob("*.cs") for line in file.read_text().splitlines()]
     code = [line for line in lines if line.strip("{}();") and not line.startswith(("//", "using "))]
     assert 100 < len(code) <= 200
+
+
+def test_those_who_need_mono_are_told_the_same_packages() -> None:
+    for file in (".ci/run", "CONTRIBUTING.md", "clients/dotnet/README.md"):
+        assert " ".join(dotnet.PACKAGES) in (dotnet.ROOT / file).read_text(), file

@@ -32,7 +32,8 @@ namespace Agentscaler.AIAgentSharp
                 retryPause: TimeSpan.Zero,
                 requestTimeout: own.Span("OpenAiConfiguration:RequestTimeout")
                     ?? TimeSpan.FromSeconds(RequestTimeoutSeconds * options.TimeScale),
-                memoryLimitMegabytes: own.Count("MemoryManager:MemoryLimitMB", 1) ?? 500);
+                memoryLimitMegabytes: 0,
+                collectAboveMegabytes: own.Count("MemoryManager:MemoryLimitMB", 1) ?? 500);
         }
 
         public override void Ended(TimeSpan duration, bool success) => averages.Add(duration, success);

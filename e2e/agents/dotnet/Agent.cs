@@ -11,7 +11,8 @@ namespace Agentscaler.Agents
     {
         private const double ExcursionShare = 0.4; // of the time of the answer: memory peaks while results are put together
         private const int RetryMemorySeconds = 5;
-        private static readonly TimeSpan TickInterval = TimeSpan.FromSeconds(0.25), MemoryWait = TimeSpan.FromSeconds(30);
+        private static readonly TimeSpan TickInterval = TimeSpan.FromSeconds(0.25);
+        private static readonly TimeSpan MemoryWait = TimeSpan.FromSeconds(30), CollectInterval = TimeSpan.FromSeconds(5);
         private readonly AgentMetrics metrics = new AgentMetrics();
         private readonly MemoryGate gate = new MemoryGate();
         private readonly long memoryLimitBytes;
@@ -19,6 +20,7 @@ namespace Agentscaler.Agents
         private readonly Limiter limiter;
         private readonly BlockCache cache;
         private readonly Upstream upstream;
+        private AgentSettings settings;
 
         public Agent(Framework framework, Options options)
         {
@@ -35,6 +37,7 @@ namespace Agentscaler.Agents
         /// <summary>Puts other settings in force; no run is lost, refused or restarted by it.</summary>
         public void Retune(AgentSettings wanted, int queue)
         {
+            settings = wanted;
             gate.OwnLimitBytes = new[] { memoryLimitBytes, wanted.MemoryLimitBytes }.Where(each => each > 0).DefaultIfEmpty().Min();
             cache.Retune(wanted.CacheBytes, wanted.CacheLifetime, wanted.CacheIdle);
             upstream.Retune(wanted);
@@ -88,6 +91,8 @@ namespace Agentscaler.Agents
             for (; ; await Task.Delay(TickInterval))
             {
                 cache.Sweep();
+                if (settings.CollectAboveBytes > 0 && MemoryGate.ResidentBytes > settings.CollectAboveBytes && MayCollect(ref collected))
+                    Console.Error.WriteLine($"collected: memory was above {settings.CollectAboveBytes >> 20} MiB");
                 if (gate.IsOpen())
                 {
                     shut = null;
@@ -99,12 +104,7 @@ namespace Agentscaler.Agents
                 // While others run, their ends free memory.
                 if (counts.Waiting == 0 || (counts.Running > 0 && shut.Elapsed.Ticks < MemoryWait.Ticks / 2))
                     continue;
-                if (collected == null || collected.Elapsed.Ticks > MemoryWait.Ticks / 6)
-                {
-                    collected = Stopwatch.StartNew();
-                    GC.Collect();
-                }
-                else
+                if (!MayCollect(ref collected))
                     cache.Halve();
                 if (shut.Elapsed > MemoryWait)
                     limiter.Refuse(new Refusal("memory", RetryMemorySeconds), MemoryWait);
@@ -121,6 +121,16 @@ namespace Agentscaler.Agents
             Thread.Sleep(linger); // late callers get a refusal, not a closed port
             while (limiter.Counts.Running > 0)
                 Thread.Sleep(25);
+        }
+
+        // Collects, but not all the time.
+        private static bool MayCollect(ref Stopwatch collected)
+        {
+            if (collected?.Elapsed < CollectInterval)
+                return false;
+            collected = Stopwatch.StartNew();
+            GC.Collect();
+            return true;
         }
 
         // Looks up the context of a prompt, then asks the provider for the answer.

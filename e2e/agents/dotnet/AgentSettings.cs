@@ -13,10 +13,11 @@ namespace Agentscaler.Agents
         /// <param name="attempts">Of a call, the first one with them.</param>
         /// <param name="retryPause">Between two of them.</param>
         /// <param name="requestTimeout">Of one call that has a connection.</param>
-        /// <param name="memoryLimitMegabytes">MiB of resident memory; 0: no limit beside the container's.</param>
+        /// <param name="memoryLimitMegabytes">MiB of resident memory above which no run starts; 0: the container's alone.</param>
+        /// <param name="collectAboveMegabytes">MiB of resident memory above which the collector is called; 0: never.</param>
         public AgentSettings(
             int workers, long cacheBytes, TimeSpan cacheLifetime, TimeSpan cacheIdle, int connections, int attempts,
-            TimeSpan retryPause, TimeSpan requestTimeout, long memoryLimitMegabytes)
+            TimeSpan retryPause, TimeSpan requestTimeout, long memoryLimitMegabytes, long collectAboveMegabytes)
         {
             Workers = workers;
             CacheBytes = cacheBytes;
@@ -27,6 +28,7 @@ namespace Agentscaler.Agents
             RetryPause = retryPause;
             RequestTimeout = requestTimeout;
             MemoryLimitBytes = memoryLimitMegabytes << 20;
+            CollectAboveBytes = collectAboveMegabytes << 20;
         }
 
         public int Workers { get; }
@@ -46,5 +48,7 @@ namespace Agentscaler.Agents
         public TimeSpan RequestTimeout { get; }
 
         public long MemoryLimitBytes { get; }
+
+        public long CollectAboveBytes { get; }
     }
 }

@@ -9,7 +9,8 @@ namespace Agentscaler.Agents
     /// would give it back when it likes.</summary>
     internal sealed class Block
     {
-        private const long PageBytes = 4096;
+        private const long PageBytes = 4096, HugePageBytes = 2 << 20;
+        private const int HugePages = 14;
         private readonly IntPtr address;
         private int holders = 1;
 
@@ -22,11 +23,16 @@ namespace Agentscaler.Agents
                 MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS, -1, 0);
             if (address == Syscall.MAP_FAILED)
                 throw new InsufficientMemoryException();
+            if (SizeBytes >= HugePageBytes)
+                madvise(address, (UIntPtr)SizeBytes, HugePages); // less CPU time where it is to be had
             for (long at = 0; at < SizeBytes; at += PageBytes) // the kernel gives a page when it is written to, not before
                 Marshal.WriteByte(new IntPtr(address.ToInt64() + at), 1);
         }
 
         public long SizeBytes { get; }
+
+        [DllImport("libc")]
+        private static extern int madvise(IntPtr address, UIntPtr length, int advice);
 
         public void Hold() => Interlocked.Increment(ref holders);
 

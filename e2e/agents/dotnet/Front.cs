@@ -87,7 +87,7 @@ namespace Agentscaler.Agents
             catch (Exception error)
             {
                 Console.Error.WriteLine(error);
-                Text(context, 500, "internal error");
+                context.Response.Abort();
             }
             finally
             {

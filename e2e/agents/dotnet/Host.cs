@@ -1,5 +1,7 @@
 using System;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using System.Threading;
 using System.Threading.Tasks;
 using Mono.Unix;
@@ -38,7 +40,15 @@ namespace Agentscaler.Agents
                 Task.Run(() => Kept(watcher.Run(CancellationToken.None)));
             Task.Run(() => Kept(agent.Tend()));
             var front = new Front(agent, options.Shape(), watcher.Metrics, options.Host, options.Port);
-            front.Start();
+            try
+            {
+                front.Start();
+            }
+            catch (Exception error) when (error is SocketException || error is HttpListenerException)
+            {
+                Console.Error.WriteLine("cannot listen: " + error.Message);
+                return 1;
+            }
             UnixSignal.WaitAny(terminated);
             agent.Drain(options.DrainDelay, options.DrainLinger);
             front.Stop(LastAnswers); // the last runs have ended; their answers may still be on the way

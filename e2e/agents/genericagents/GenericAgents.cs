@@ -34,7 +34,8 @@ namespace Agentscaler.GenericAgents
                 attempts: 1 + (own.Count("Performance:MaxRetryAttempts", 0) ?? 3),
                 retryPause: own.Span("Agents:RetryDelay") ?? TimeSpan.FromSeconds(options.TimeScale),
                 requestTimeout: TimeSpan.FromSeconds(own.Count("Performance:TimeoutSeconds", 1) ?? 30),
-                memoryLimitMegabytes: own.Count("MemoryManagement:MaxMemoryUsageMB", 1) ?? 2048);
+                memoryLimitMegabytes: own.Count("MemoryManagement:MaxMemoryUsageMB", 1) ?? 0,
+                collectAboveMegabytes: 0);
             Threads(own); // last: of a broken file nothing is in force
             return made;
         }
