@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TIME_SCALE = 0.02
 RUNS = 120
+SLOWER_RUNS = {"mode": "slow", "slow_factor": 8}  # slow enough to be seen
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s
 FRAMEWORKS = ("genericagents", "aiagentsharp")
 SECTIONS = {"genericagents": "Performance:MaxConcurrentAgents", "aiagentsharp": "ParallelToolExecutor:MaxConcurrency"}
@@ -122,7 +123,10 @@ async def test_genericagents_measures_as_its_exporter_does(start: Start, session
     assert max(float(headers["X-Queue-Wait-Seconds"]) for _, headers, _ in answers) > 0
 
 
-async def test_a_restart_brings_the_settings_of_appsettings_json(start: Start, session: ClientSession) -> None:
+async def test_a_restart_brings_the_settings_of_appsettings_json(
+    start: Start, session: ClientSession, upstream: Upstream
+) -> None:
+    upstream.mode(**SLOWER_RUNS)
     first = start("genericagents", 1, workers("genericagents", 2))
     assert first.metric("agent_worker_limit") == 2
     runs = Caller(session, first).start(40)
@@ -136,6 +140,7 @@ async def test_a_restart_brings_the_settings_of_appsettings_json(start: Start, s
     runs += Caller(session, second).start(40)
     await until(lambda: second.metric("agent_inflight_requests") == 12, "as many run as the file says")
     assert first.metric("agent_inflight_requests") <= 2
+    upstream.mode(mode="healthy")
     assert [status for status, _, _ in await asyncio.gather(*runs)] == [200] * 80
     assert runs_counted(first) == runs_counted(second) == (40, 0)
 
@@ -296,8 +301,9 @@ async def test_calls_beyond_the_pool_wait_for_a_connection(
 
 
 async def test_aiagentsharp_is_retuned_while_it_runs_and_no_request_is_lost(
-    start: Start, session: ClientSession
+    start: Start, session: ClientSession, upstream: Upstream
 ) -> None:
+    upstream.mode(**SLOWER_RUNS)
     agent = start("aiagentsharp", 1, workers("aiagentsharp", 1))
     runs = Caller(session, agent).start(RUNS)
     await until(lambda: agent.metric("agent_queue_depth") > RUNS / 3, "runs wait")
@@ -307,6 +313,7 @@ async def test_aiagentsharp_is_retuned_while_it_runs_and_no_request_is_lost(
     assert agent.metric("agent_worker_limit") == 20
     assert agent.metric("agent_cache_limit_bytes") == 1_000_000
     await until(lambda: agent.metric("agent_tuning_applied_generation") == 2, "it is told")
+    upstream.mode(mode="healthy")
     agent.tune(3, beside=workers("aiagentsharp", 10))
     await until(lambda: agent.metric("agent_tuning_applied_generation") == 3, "fewer workers")
     answers = await asyncio.gather(*runs)
