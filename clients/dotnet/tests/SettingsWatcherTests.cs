@@ -76,7 +76,9 @@ namespace Agentscaler.Tests
             Directory.Delete(path);
             File.WriteAllText(path, "");
             Expect(null, 0, 2); // empty is broken, and not missing
-            File.WriteAllBytes(path, new byte[] { (byte)'"', 0xff, (byte)'"' });
+            var text = System.Text.Encoding.ASCII.GetBytes("{\"generation\": 3, \"?\": 1}");
+            text[Array.IndexOf(text, (byte)'?')] = 0xff; // no UTF-8
+            File.WriteAllBytes(path, text);
             Expect(null, 0, 3);
             File.WriteAllText(path, TuningFile(4, 9));
             Expect("9 ", 4, 3);

@@ -21,7 +21,7 @@ namespace Agentscaler.Tests
             for (var count = 1; count <= 3; count++)
             {
                 limiter.Release();
-                waiting[count - 1].Wait();
+                Tests.Equal(true, waiting[count - 1].Wait(10000), "first in, first out");
                 Tests.Equal((1, 1, 3 - count), limiter.Counts);
             }
             Tests.Equal("0 1 2", string.Join(" ", started));
