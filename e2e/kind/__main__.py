@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from e2e.kind import node, operator
-from e2e.kind.agents import build_agentflow, build_aiecs
-from e2e.kind.base import PYTHON
+from e2e.kind.agents import DOTNET, build_agentflow, build_aiecs, build_dotnet
+from e2e.kind.base import DEBIAN, PYTHON
 from e2e.kind.engine import Engine
 from e2e.kind.lifecycle import kind_cluster
 from e2e.kind.stages import summary
@@ -51,9 +51,12 @@ def engine() -> None:
 
 @app.command()
 def agents() -> None:
-    """Build the images of other frameworks' agents and print their sizes and that of the Python ones' base."""
+    """Build the images of other frameworks' agents and print their sizes and those of their bases."""
     with Engine() as running:
-        names = [build_agentflow(running), build_aiecs(running, registry=node.registry_answers()), PYTHON]
+        registry = node.registry_answers()
+        names = [build_agentflow(running), build_aiecs(running, registry=registry), PYTHON]
+        names += [build_dotnet(running, framework, registry=registry) for framework in DOTNET]
+        names.append(DEBIAN)
         for name in names:
             size = running.docker("image", "inspect", "--format", "{{.Size}}", name).stdout
             print(f"{int(size) / 1e6:7.1f} MB  {name}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from e2e.harness import tools
+from e2e.harness import dotnet, tools
 from e2e.kind import base
 from e2e.kind.images import ROOT, VERSION
 from e2e.kind.stages import stage
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 AGENTFLOW = f"agentscaler.dev/agentflow-agent:{VERSION}"
 AIECS = f"agentscaler.dev/aiecs-agent:{VERSION}"
+DOTNET = {name: f"agentscaler.dev/{name}-agent:{VERSION}" for name in ("aiagentsharp", "genericagents")}
 
 
 def build_agentflow(engine: Engine) -> str:
@@ -38,3 +39,22 @@ def build_aiecs(engine: Engine, *, registry: bool) -> str:
         arguments = ("--file", ROOT / "e2e/agents/aiecs/Dockerfile", "--tag", AIECS)
         engine.docker("build", "--quiet", "--network=host", *arguments, ROOT)
     return AIECS
+
+
+def build_dotnet(engine: Engine, framework: str, *, registry: bool) -> str:
+    """An agent in C#: Debian's Mono and the compiled program. Its name.
+
+    Args:
+        engine: Where to build.
+        framework: ``aiagentsharp`` or ``genericagents``.
+        registry: Whether base images can be pulled; else they are made first.
+    """
+    if not registry:
+        base.make_debian(engine)
+    with stage(f"image of the {framework} agent"):
+        program = dotnet.ensure_agent(framework)
+        packages = f"PACKAGES={' '.join(dotnet.RUNTIME_PACKAGES)}"
+        arguments = ("--build-arg", packages, "--build-arg", f"TITLE={framework}", "--tag", DOTNET[framework])
+        dockerfile = ROOT / "e2e/agents/dotnet/Dockerfile"
+        engine.docker("build", "--quiet", "--network=host", "--file", dockerfile, *arguments, program.parent)
+    return DOTNET[framework]
