@@ -180,7 +180,7 @@ max_connections = 8
 timeout_ms = 30000
 """
     adapter = adapter_of("agentflow")
-    hot = render(adapter, DECIDED, base, adapter.entry_bytes, restart=False)
+    hot = render(adapter, DECIDED, base, adapter.entry_bytes, restart=False)  # a pool is raised to the workers
     assert (
         hot.text
         == """\
@@ -194,17 +194,16 @@ state_cache_ttl = "900s"
 state_cache_size = 20000
 
 [llm.openai]
-max_connections = 8
+max_connections = 12
 
 [error_routing.circuit_breaker]
 timeout_ms = 30000
 """
     )
     withheld = {adapter.name(each) for each in hot.withheld}
-    assert withheld == {"llm.openai.max_connections", "error_routing.circuit_breaker.timeout_ms"}
+    assert withheld == {"error_routing.circuit_breaker.timeout_ms"}
     restarted = render(adapter, DECIDED, base, adapter.entry_bytes, restart=True).text
     assert "timeout_ms = 45000" in restarted
-    assert "max_connections = 12" in restarted, "a pool is raised to the workers"
     assert "azure" not in restarted, "a provider that the user does not have"
 
 

@@ -1,4 +1,4 @@
-"""AIAgentSharp (C#): objects that the host makes at start; the host binds them to appsettings.json."""
+"""AIAgentSharp (C#): objects that the host makes and binds to appsettings.json; with the C# library it makes them anew."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ def _package(path: str, unit: Unit, default: Value) -> Setting:
 
 
 SETTINGS: Final = (
-    _host("ParallelToolExecutor:MaxConcurrency", Unit.COUNT, 5, feed=Feed.WORKERS, note="a semaphore of fixed size"),
+    _host(
+        "ParallelToolExecutor:MaxConcurrency",
+        Unit.COUNT,
+        5,
+        hot=True,
+        feed=Feed.WORKERS,
+        note="a host with the C# library makes a new semaphore; the guide's is of fixed size",
+    ),
     _host(
         "ResponseCache:DefaultExpiration",
         Unit.TIME_SPAN,
         3600,
+        hot=True,
         feed=Feed.CACHE_TTL,
         note="beside it a sliding half hour is fixed in code",
     ),
-    _host("ConnectionPool:MaxSize", Unit.COUNT, 20, feed=Feed.POOL),
+    _host("ConnectionPool:MaxSize", Unit.COUNT, 20, hot=True, feed=Feed.POOL),
     _host("ObjectPool:MaxSize", Unit.COUNT, 100),
     _host(
         "MemoryManager:MemoryLimitMB",
@@ -74,7 +82,9 @@ ADVICE: Final = (
     Advice("Pool connections", True, "raised to the workers, never lowered"),
     Advice("Alert where the mean response takes more than 5 s", True, "objectives.latency: 5 s, the median"),
     Advice("Alert below 95 % success", True, "objectives.errorRate: 5 %"),
-    Advice("Circuit breaker", True, "the guide has none: an agent keeps the one of tuning.json"),
+    Advice(
+        "Circuit breaker", False, "the guide has none, and goes on to its next client; replicas stand still meanwhile"
+    ),
     Advice("Set performance targets", True, "objectives"),
     Advice("Scale by itself", True, "replicas"),
     Advice("Balance the load", False, "the Service in front of the pods, or a mesh"),
