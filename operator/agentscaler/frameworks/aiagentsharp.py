@@ -1,4 +1,4 @@
-"""AIAgentSharp (C#): objects that the host makes and binds to appsettings.json; with the C# library it makes them anew."""
+"""AIAgentSharp (C#): objects that the host binds to appsettings.json, and makes anew with the C# library."""
 
 from __future__ import annotations
 
