@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from e2e.kind import node, operator
-from e2e.kind.agents import build_agentflow, build_aiecs
+from e2e.kind.agents import build_agentflow, build_agentgraph, build_aiecs
 from e2e.kind.base import PYTHON
 from e2e.kind.engine import Engine
 from e2e.kind.lifecycle import kind_cluster
@@ -53,7 +53,8 @@ def engine() -> None:
 def agents() -> None:
     """Build the images of other frameworks' agents and print their sizes and that of the Python ones' base."""
     with Engine() as running:
-        names = [build_agentflow(running), build_aiecs(running, registry=node.registry_answers()), PYTHON]
+        names = [build_agentflow(running), build_agentgraph(running)]
+        names += [build_aiecs(running, registry=node.registry_answers()), PYTHON]
         for name in names:
             size = running.docker("image", "inspect", "--format", "{{.Size}}", name).stdout
             print(f"{int(size) / 1e6:7.1f} MB  {name}", flush=True)
