@@ -19,9 +19,9 @@ app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=F
 
 
 @app.command("tools")
-def build() -> None:
+def build(names: Annotated[list[str] | None, typer.Argument(help="Of them only these.")] = None) -> None:
     """Build the tools that are missing and print what there is."""
-    binaries = tools.ensure()
+    binaries = tools.ensure(*(names or ()))
     table = Table("tool", "MiB", "built in s")
     for name, path in binaries.items():
         table.add_row(name, f"{path.stat().st_size / 2**20:.0f}", f"{tools.build_seconds(name) or 0:.0f}")

