@@ -87,7 +87,8 @@ class Trial:
             self.reserve(seen)
             self.change_by_hand(seen)
             self.spike(seen, load)
-            self.row.lost = sum(other_than_ok(load).values())
+            lost = other_than_ok(load)
+            self.row.lost = sum(lost.values())
             self.row.sent = load.stats()["finished"]
             wait(lambda: self.is_delivered() or self.waits_for_a_restart(), f"{self.name}: a word of the delivery")
             assert self.condition("NativeSettings")["status"] == "True"
@@ -95,7 +96,7 @@ class Trial:
             assert {each.at: faults for each in seen.written if (faults := self.framework.faults(each.files))} == {}
             assert min(size.available for size in seen.sizes) >= PODS
         assert restarts(cluster, namespace, name) == 0
-        assert self.row.lost == 0
+        assert lost == {}
         self.row.complete = True
 
     def reserve(self, seen: Timeline) -> None:
