@@ -6,12 +6,13 @@ READY := $(VENV)/.ready-$(shell cksum requirements.lock pyproject.toml clients/p
 N ?= 1000
 JSON ?=
 EFFORT ?= 10
+FRAMEWORKS := e2e/scenarios/test_frameworks.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test search e2e check format generate lock image bench-scale bench-control clean
+.PHONY: help setup tools demo test search e2e e2e-frameworks check format generate lock image bench-scale bench-control clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create the virtual environment from the hashed lock
 
@@ -35,8 +36,11 @@ test: tools ## All tests but kind's
 search: setup ## Search the decision core's properties for new faults (EFFORT=20 draws as many more examples)
 	EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile=search tests/property tests/unit/test_core_state.py tests/unit/test_core_external.py tests/unit/test_core_schedules.py
 
-e2e: tools ## Scenarios on kind: real containers, a kubelet, the image and the chart (root and docker.io, or a Docker of yours)
-	$(BIN)/python -m pytest --capture=sys --verbose --durations=30 e2e/scenarios
+e2e: tools ## Scenarios on kind: real containers, a kubelet, the image and the chart (root and docker.io, or a Docker of yours; FULL=1 with those of e2e-frameworks)
+	$(BIN)/python -m pytest --capture=sys --verbose --durations=30 $(if $(FULL),,--ignore=$(FRAMEWORKS)) e2e/scenarios
+
+e2e-frameworks: tools ## The agent frameworks' examples and agents on kind, side by side (REPORT=file.md writes what was measured)
+	$(BIN)/python -m pytest --capture=sys --verbose $(FRAMEWORKS)
 
 check: setup ## Lint, types, layers and drift of generated files
 	$(BIN)/ruff check

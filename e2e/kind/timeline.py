@@ -41,10 +41,13 @@ class Size(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A content of tuning.json."""
+    """A content of the settings."""
 
     at: float
     settings: dict[str, Any]
+    """Of tuning.json."""
+    files: dict[str, str]
+    """All of them, the framework's own beside tuning.json."""
 
     @property
     def workers(self) -> int:
@@ -60,7 +63,8 @@ class Agent(NamedTuple):
     workers: int
     generation: int
     in_flight: int
-    breaker_state: int
+    breaker_state: int | None
+    """None: it has no breaker."""
 
 
 class Timeline:
@@ -135,9 +139,10 @@ class Timeline:
         self.sizes.append(Size(time.time(), spec["replicas"], status.get("availableReplicas") or 0, generation))
 
     def _saw_settings(self, body: dict[str, Any]) -> None:
-        settings = json.loads((body.get("data") or {}).get("tuning.json", "null"))
+        files = body.get("data") or {}
+        settings = json.loads(files.get("tuning.json", "null"))
         if settings and (not self.written or self.written[-1].settings != settings):
-            self.written.append(Written(time.time(), settings))
+            self.written.append(Written(time.time(), settings, files))
 
     def _follow(self, path: str, name: str, saw: Callable[[dict[str, Any]], None]) -> None:
         while not self._stop.is_set():
@@ -185,6 +190,6 @@ class Timeline:
             found["agent_worker_limit"],
             found["agent_tuning_applied_generation"],
             found["agent_inflight_requests"],
-            found["agent_breaker_state"],
+            found.get("agent_breaker_state"),
         )
         self.agents.append(seen)

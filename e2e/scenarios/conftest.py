@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 FAILED = pytest.StashKey[bool]()
+pytest.register_assert_rewrite("e2e.scenarios.trial")  # or its asserts tell no values
 
 
 @pytest.fixture(scope="session")

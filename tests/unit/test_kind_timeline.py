@@ -15,7 +15,7 @@ def timeline() -> Timeline:
 
 
 def written(at: float, workers: int, generation: int = 1) -> Written:
-    return Written(at, {"generation": generation, "workers": {"maxConcurrent": workers}})
+    return Written(at, {"generation": generation, "workers": {"maxConcurrent": workers}}, {})
 
 
 def test_sizes_between_two_moments_begin_with_the_one_that_stood_and_tell_each_change_once() -> None:
