@@ -12,7 +12,7 @@ from agentscaler.core.observation import SignalName
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import Request
 from e2e.harness.cluster import ControlPlane
-from tests.component.act_stage import TEMPLATE, Stage
+from tests.component.act_stage import TEMPLATE, Agents, Stage
 
 MOST_WRITES = 12
 
@@ -113,6 +113,28 @@ async def test_a_kill_after_any_write_of_a_change_ends_in_the_same_state(
         if not killed:
             return
     pytest.fail(f"more than {MOST_WRITES} writes for one change")
+
+
+@pytest.mark.parametrize("size", [1, 5])
+async def test_a_kill_after_any_write_loses_no_size_that_a_person_named(stage: Stage, size: int) -> None:
+    for writes in range(1, MOST_WRITES):
+        stage.agents.values = Agents().values
+        stage.apply(tuning={"replicas": {"min": 1, "max": 20}}, replicas=3)
+        await stage.settle()
+        await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 3, "3 replicas")
+        await stage.settle()
+        # Nothing but the order says how many pods there are to be.
+        stage.agents.values = {}
+        await stage.tick(2)
+        stage.apply(tuning={"replicas": {"min": 1, "max": 20}}, replicas=size)
+        kill_after(stage.api, writes)
+        killed = await ticks_until_killed(stage, 8)
+        stage.start()
+        await stage.tick(4)
+        assert stage.deployment()["spec"]["replicas"] == size, f"killed after write {writes}"
+        if not killed:
+            return
+    pytest.fail(f"more than {MOST_WRITES} writes for one size")
 
 
 async def test_a_kill_after_any_write_of_a_creation_ends_in_the_same_state(stage: Stage) -> None:

@@ -9,6 +9,7 @@ import pytest
 from agentscaler.core.observation import SignalName
 from agentscaler.kube.errors import Unavailable
 from agentscaler.kube.paths import CONFIG_MAPS, DEPLOYMENTS, Access
+from agentscaler.objects import STARTING_SECONDS
 from e2e.harness.process import PATIENCE_SECONDS, wait_until
 from tests.component.act_stage import AT_LEAST_TWO, RATES, Stage
 
@@ -106,6 +107,22 @@ async def test_a_size_that_a_person_names_waits_for_no_other_write(
     await stage.tick(2)
     assert stage.condition("AbleToScale")["reason"] == "WriteFailed"
     assert stage.deployment()["spec"]["replicas"] == 9
+
+
+async def test_a_size_that_has_to_wait_is_told_in_every_tick_and_outlives_a_restart(stage: Stage) -> None:
+    slow = {"intervalSeconds": 15, "replicas": {"min": 1, "max": 20}}
+    stage.apply(tuning=slow | {"workers": {"min": 4, "max": 4}}, replicas=3)
+    await stage.settle()
+    stage.now += STARTING_SECONDS  # a new object is decided in every tick
+    await stage.settle()
+    stage.apply(tuning=slow | {"workers": {"min": 6, "max": 6}}, replicas=2)
+    for _ in range(5):  # some decide, some only follow what is on its way
+        await stage.tick()
+        assert stage.condition("AbleToScale")["reason"] == "WaitingForReport"
+        assert stage.deployment()["spec"]["replicas"] == 3
+    stage.agents.values = {}
+    stage.start()
+    await stage.until(lambda: stage.deployment()["spec"]["replicas"] == 2, "the size that the user asked for")
 
 
 async def test_a_clock_that_goes_back_stops_no_decision(stage: Stage) -> None:

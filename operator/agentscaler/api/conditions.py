@@ -20,7 +20,7 @@ class ConditionType(StrEnum):
     SCALING_ACTIVE = "ScalingActive"
     """The knobs in mode Auto are being decided from signals."""
     SCALING_LIMITED = "ScalingLimited"
-    """A bound, a policy or memory keeps a knob below or above what demand asks for."""
+    """A bound, a policy or memory limits what demand asks for; or demand keeps more pods than a person named."""
     METRICS_AVAILABLE = "MetricsAvailable"
     """The required signals can be read."""
     DELIVERED = "Delivered"

@@ -159,11 +159,16 @@ def _since(before: float | None, now: float) -> float:
 
 def _with_manual(memory: Memory, policy: Policy, target: Target) -> Memory:
     """Take note of `spec.replicas`. An adopted target has a size of its own: only a change of the field counts."""
-    changed = memory.manual_replicas is not None and policy.replicas.manual != memory.manual_replicas
+    manual, auto = policy.replicas.manual, policy.replicas.mode is Mode.AUTO
+    changed = memory.manual_replicas is not None and manual != memory.manual_replicas
+    if changed and auto and manual and policy.paused_scale_in and policy.paused_scale_out:
+        return memory  # nothing moves now: the size stands when the pause ends. Zero does not wait for that.
+    if changed and auto:
+        memory = replace(memory, open_order=max(manual, policy.replicas.min))
     heeded = memory.manual_heeded or changed or not target.adopted
-    if (memory.manual_replicas, memory.manual_heeded) == (policy.replicas.manual, heeded):
+    if (memory.manual_replicas, memory.manual_heeded) == (manual, heeded):
         return memory
-    return replace(memory, manual_replicas=policy.replicas.manual, manual_heeded=heeded)
+    return replace(memory, manual_replicas=manual, manual_heeded=heeded)
 
 
 def _knowledge(target: Target, observation: Observation, *, certain: bool | None) -> Knowledge:

@@ -50,7 +50,7 @@ from agentscaler.core.report import conditions, main_reason, summary
 from agentscaler.core.schedules import heed_schedules, keep_schedule, rest
 from agentscaler.core.settings import Breaker, Cache, Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation
-from agentscaler.core.state import keep_state
+from agentscaler.core.state import keep_state, remember_order, tell_order
 from agentscaler.core.target import Target
 from agentscaler.core.throttle import remember_throttle, withdraw_throttled
 from agentscaler.core.trial import judge_trial, remember_trial
@@ -177,6 +177,8 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
         memory = replace(memory, changes=(*memory.changes, Change(s.now, settings.replicas - live.replicas)))
     memory = remember_changes(s, settings.replicas, _with_needs(s, d, memory))
     memory = remember_level(s, remember_cuts(s, settings.replicas, memory))
+    memory = remember_order(s, settings.replicas, memory)
+    d = tell_order(memory, d)
     memory = replace(memory, settings=settings, decided_at=s.now)
     return Decision(
         current=live,

@@ -162,7 +162,9 @@ class Memory:
     settings: Settings | None = None
     """What the last decision set; None before the first one."""
     manual_replicas: int | None = None
-    """`spec.replicas` as last seen: a change of it restarts from that size once."""
+    """`spec.replicas` as last heeded: a change of it restarts from that size once."""
+    open_order: int | None = None
+    """A smaller size that a person named for pods with state, and that demand has not let them go down to yet."""
     manual_heeded: bool = False
     """Whether `spec.replicas` is law where the mode is not Auto: at once for a target of ours, for an adopted one
     only after the field has changed, or adopting would scale five pods to the schema's default of one."""

@@ -64,7 +64,7 @@ class Actuator:
         delivered = await self._delivery.write(case, wanted, memo)
         outcome = Outcome(
             delivered,
-            decision.memory,
+            decision.memory if case.fresh else case.before,  # that of a decision of before may have been corrected
             problem=delivered.problem,
             missed=delivered.missed,
             replicas=_live_replicas(case),
@@ -78,6 +78,9 @@ class Actuator:
             return replace(outcome, memory=case.before)  # the first decision is still to come
         outcome = await self._touched(case, outcome, memo)
         outcome = await self._scale(case, decision, outcome, memo)
+        if case.fresh:
+            memo.hold = outcome.hold
+        outcome = replace(outcome, hold=memo.hold)
         # Start values are no move.
         started = case.before.settings is not None and decision.reason is not Reason.INITIAL
         if case.fresh and outcome.moved(decision) and outcome.problem is None and started:
@@ -135,7 +138,7 @@ class Actuator:
         stays = await self._scaler.choose(case, facts, wanted, memo)
         if stays is not None:
             return stays
-        written, problem, told = await self._status.write(case, replace(outcome, replicas=wanted), memo, must=True)
+        written, problem, told = await self._status.write(case, _announced(case, outcome, wanted), memo, must=True)
         if problem is not None:
             return Scaled(facts.replicas, problem=problem)
         writes = (*outcome.writes, "status") if written else outcome.writes
@@ -202,6 +205,16 @@ def _goes_on(case: Case, facts: DeploymentFacts, wanted: int, problem: Problem) 
     return is_ordered(case, facts, wanted) or wanted == 0 or (wanted > facts.replicas and not problem.stalled)
 
 
+def _announced(case: Case, outcome: Outcome, wanted: int) -> Outcome:
+    """What status says before pods leave: that they do, and that a person's order is still to be carried out.
+
+    Who is killed between the two finds it there, and carries it out.
+    """
+    before = case.before
+    memory = replace(outcome.memory, manual_replicas=before.manual_replicas, open_order=before.open_order)
+    return replace(outcome, memory=memory, replicas=wanted)
+
+
 def _not_scaled(case: Case, decision: Decision, outcome: Outcome, scaled: Scaled) -> Outcome:
     """The decision's memory without the move that did not happen, so that the next tick decides on it anew."""
     before = case.before
@@ -210,6 +223,7 @@ def _not_scaled(case: Case, decision: Decision, outcome: Outcome, scaled: Scaled
         settings=replace(decision.settings, replicas=scaled.replicas),
         changes=before.changes,
         manual_replicas=before.manual_replicas,
+        open_order=before.open_order,
         action_tokens=before.action_tokens,
         shrunk_from=before.shrunk_from,
         cut_tokens=before.cut_tokens,

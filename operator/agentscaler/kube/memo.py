@@ -75,6 +75,8 @@ class Memo:
     """Of the live template after our last apply."""
     restored_at: float = 0.0
     """When a template was last put back."""
+    hold: Problem | None = None
+    """Why the pods that the last decision wanted to remove stay."""
     marked: set[str] = field(default_factory=set)
     """Pods that carry a deletion cost of ours."""
 
