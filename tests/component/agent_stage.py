@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+TIME_SCALE = 0.02
+
 Answer = tuple[int, dict[str, str], Any]
 """Status, headers and body."""
 

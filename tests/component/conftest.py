@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, TCPConnector, web
 
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.prometheus import Prometheus
+from e2e.harness.upstream import Upstream
 from tests.component.act_stage import Stage
+from tests.component.agent_stage import TIME_SCALE
 from tests.component.signals_fake import Fake
 from tests.component.targets_stage import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytest.register_assert_rewrite("tests.component.agent_checks")  # or its asserts tell no values
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
@@ -62,6 +65,20 @@ def _group(item: pytest.Item) -> str:
     """Tests of one file share fixtures; those of the operator's stage share one stage across files."""
     name = item.path.name
     return SHARED_STAGE if name.startswith(SHARED_STAGE) and name not in STAGES_OF_THEIR_OWN else name
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[Upstream]:
+    """The model provider of an agent."""
+    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
+        yield started
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    """For callers, as many at a time as a test wants."""
+    async with ClientSession(connector=TCPConnector(limit=0)) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 import requests
 from aiohttp import ClientSession, TCPConnector
@@ -18,14 +17,14 @@ from aiohttp import ClientSession, TCPConnector
 from e2e.harness import tools
 from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
-from tests.component.agent_stage import Agent, Caller, until
+from tests.component import agent_checks as checks
+from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 MODULES = (ROOT / "clients/go", ROOT / "e2e/agents/agentflow")
-TIME_SCALE = 0.02
 RUNS = 200
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 SUCCESS = {"agent_name": "researcher", "status": "success"}
@@ -39,12 +38,6 @@ def agentflow(**sections: dict[str, Any]) -> dict[str, str]:
         lines.append(f"[{section.replace('__', '.')}]")
         lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     return {"agentflow.toml": "\n".join([*lines, ""])}
-
-
-@pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[Upstream]:
-    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
-        yield started
 
 
 @pytest.fixture
@@ -218,11 +211,7 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: C
 async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
     agent.start()
     upstream.mode(**LONG_RUNS)
-    runs = caller.start(8)
-    await until(lambda: agent.metric("agent_inflight_requests") == 8, "all workers are busy")
-    for run in runs:
-        run.cancel()
-    await until(lambda: agent.metric("agent_inflight_requests") == 0, "the workers are free")
+    await checks.frees_workers_of_callers_who_hang_up(agent, caller)
     assert agent.metric("agent_upstream_calls_total", outcome="failure") == 0, "the upstream is not to blame"
 
 
@@ -231,26 +220,10 @@ async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
 ) -> None:
     agent.start()
     upstream.mode(**LONG_RUNS)
-    runs = caller.start(8)
-    await until(lambda: agent.metric("agent_inflight_requests") == 8, "eight run")
-    waiting = caller.start(3)
-    await until(lambda: agent.metric("agent_queue_depth") == 3, "three wait")
-    psutil.Process(agent.process.pid).terminate()
-    for status, headers, body in await asyncio.gather(*waiting):
-        assert (status, body) == (503, {"rejected": "draining"})
-        assert int(headers["Retry-After"]) >= 1
-    assert not serves(f"{agent.url}/readyz")
-    assert (await caller.run())[0] == 503
-    answers = await asyncio.gather(*runs)
-    assert {body.get("error") for status, _, body in answers if status != 200} <= {"timeout"}, (
-        "only the upstream failed"
-    )
-    await until(lambda: not agent.process.alive, "the agent exits")
-    assert agent.process.returncode == 0
+    await checks.drains(agent, caller, busy=8, waiting=3)
 
 
 def test_what_makes_no_sense_is_refused(agent: Agent) -> None:
     agent.start()
-    for body in ("[]", '{"colour": 1}', '{"key": 7}', '{"memory_factor": "3"}', '{"memory_factor": 1e9}', "{"):
-        assert requests.post(f"{agent.url}/run", data=body, timeout=REQUEST_SECONDS).status_code == 400, body
+    checks.refuses_nonsense(agent)
     assert agent.metric("agent_requests_total", **ERROR) == 0

@@ -11,29 +11,23 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 import requests
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession
 
 from e2e.harness import environments
 from e2e.harness.process import REQUEST_SECONDS, free_port, serves
 from e2e.harness.upstream import Upstream
-from tests.component.agent_stage import Agent, Caller, until
+from tests.component import agent_checks as checks
+from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-TIME_SCALE = 0.02
 RUNS = 60
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 ONCE = "TOOL_EXECUTOR_RETRY_ATTEMPTS=1"
 
 Start = Callable[..., Agent]
-
-
-@pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[Upstream]:
-    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
-        yield started
 
 
 @pytest.fixture
@@ -56,12 +50,6 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
     yield one
     for pod in pods:
         pod.process.stop()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[ClientSession]:
-    async with ClientSession(connector=TCPConnector(limit=0)) as started:
-        yield started
 
 
 def test_the_guides_metrics_are_served_on_metrics_port_and_those_of_the_contract_beside_them(start: Start) -> None:
@@ -194,22 +182,7 @@ async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
 ) -> None:
     upstream.mode(**LONG_RUNS)
     agent = start(1, "TOOL_EXECUTOR_MAX_WORKERS=3", ONCE)
-    caller = Caller(session, agent)
-    runs = caller.start(3)
-    await until(lambda: agent.metric("agent_inflight_requests") == 3, "three run")
-    waiting = caller.start(2)
-    await until(lambda: agent.metric("agent_queue_depth") == 2, "two wait")
-    psutil.Process(agent.process.pid).terminate()
-    await until(lambda: not serves(f"{agent.url}/readyz"), "unready at once")
-    for status, headers, body in await asyncio.gather(*waiting):
-        assert (status, body) == (503, {"rejected": "draining"})
-        assert int(headers["Retry-After"]) >= 1
-    answers = await asyncio.gather(*runs)
-    assert {body.get("error") for status, _, body in answers if status != 200} <= {"timeout"}, (
-        "only the upstream failed"
-    )
-    await until(lambda: not agent.process.alive, "the agent exits")
-    assert agent.process.returncode == 0
+    await checks.drains(agent, Caller(session, agent), busy=3, waiting=2)
 
 
 def test_nothing_of_what_the_package_brings_beside_it_is_installed() -> None:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import requests
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession
 
 from e2e.harness import dotnet
 from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
-from tests.component.agent_stage import Agent, Caller, until
+from tests.component import agent_checks as checks
+from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-TIME_SCALE = 0.02
 RUNS = 120
 SLOWER_RUNS = {"mode": "slow", "slow_factor": 8}  # slow enough to be seen
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s
@@ -49,12 +49,6 @@ def workers(framework: str, count: Any, **more: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[Upstream]:
-    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
-        yield started
-
-
-@pytest.fixture
 def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
     """Starts pods, each with the settings that it finds."""
     pods: list[Agent] = []
@@ -74,12 +68,6 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
     yield one
     for pod in pods:
         pod.process.kill()  # how it ends by SIGTERM has its own tests
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[ClientSession]:
-    async with ClientSession(connector=TCPConnector(limit=0)) as started:
-        yield started
 
 
 def exposition(agent: Agent) -> str:
@@ -218,20 +206,7 @@ async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
 ) -> None:
     upstream.mode(**LONG_RUNS)
     agent = start(framework, 1, workers(framework, 3))
-    caller = Caller(session, agent)
-    runs = caller.start(3)
-    await until(lambda: agent.metric("agent_inflight_requests") == 3, "three run")
-    waiting = caller.start(2)
-    await until(lambda: agent.metric("agent_queue_depth") == 2, "two wait")
-    psutil.Process(agent.process.pid).terminate()
-    await until(lambda: not serves(f"{agent.url}/readyz"), "unready at once")
-    for status, headers, body in await asyncio.gather(*waiting):
-        assert (status, body) == (503, {"rejected": "draining"})
-        assert int(headers["Retry-After"]) >= 1
-    upstream.mode(mode="healthy")
-    assert [status for status, _, _ in await asyncio.gather(*runs)] == [200] * 3
-    await until(lambda: not agent.process.alive, "the agent exits")
-    assert agent.process.returncode == 0
+    await checks.drains(agent, Caller(session, agent), busy=3, waiting=2)
 
 
 async def test_a_full_queue_refuses(start: Start, session: ClientSession, upstream: Upstream) -> None:
@@ -394,16 +369,9 @@ async def test_a_client_that_fails_is_passed_by(
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_what_makes_no_sense_is_refused(start: Start, framework: str) -> None:
     agent = start(framework)
-    bodies: list[str | bytes] = [
-        "[]",
-        '{"colour": 1}',
-        '{"key": 7}',
-        '{"memory_factor": "3"}',
-        '{"memory_factor": 1e9}',
-        "{",
-        b"\xff",
-    ]
-    for body in [*bodies, '{"key": "\\ud800"}', json.dumps({"key": "a" * 201})]:
+    checks.refuses_nonsense(agent)
+    unreadable: list[str | bytes] = [b"\xff", '{"key": "\\ud800"}', json.dumps({"key": "a" * 201})]
+    for body in unreadable:
         assert requests.post(f"{agent.url}/run", data=body, timeout=REQUEST_SECONDS).status_code == 400, body
     assert agent.metric("agent_queue_wait_seconds_count") == 0
     long_key = {"key": 'ä\u0001"\\' * 50, "memory_factor": 0}

@@ -7,21 +7,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 import requests
 from aiohttp import ClientSession, TCPConnector
 
 from e2e.agents.reference.shape import Shape
-from e2e.harness.process import REQUEST_SECONDS, serves
+from e2e.harness.process import REQUEST_SECONDS
 from e2e.harness.upstream import Upstream
-from tests.component.agent_stage import Agent, Caller, until
+from tests.component import agent_checks as checks
+from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
-TIME_SCALE = 0.02
 RUNS = 300  # so many that they keep twenty workers busy for seconds
 LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 
@@ -31,12 +30,6 @@ def agent_of(directory: Path, upstream: Upstream, time_scale: float) -> Agent:
     argv += ["--time-scale", str(time_scale), "--seed", "1"]
     argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
     return Agent(directory, argv, cwd=ROOT)
-
-
-@pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[Upstream]:
-    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
-        yield started
 
 
 @pytest.fixture
@@ -155,11 +148,7 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: C
 @pytest.mark.parametrize("agent", [1.0], indirect=True, ids=["unhurried"])  # no call may end before it is given up
 async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
     upstream.mode(mode="slow", slow_factor=1000)  # left alone, each call ends by its time-out
-    runs = caller.start(8)
-    await until(lambda: agent.metric("agent_inflight_requests") == 8, "all workers are busy")
-    for run in runs:
-        run.cancel()
-    await until(lambda: agent.metric("agent_inflight_requests") == 0, "all workers are free")
+    await checks.frees_workers_of_callers_who_hang_up(agent, caller)
     assert agent.metric("agent_upstream_errors_total", kind="timeout") == 0
 
 
@@ -168,27 +157,11 @@ async def test_sigterm_drains_and_exits(agent: Agent, caller: Caller, upstream: 
     agent.tune(1, workers={"maxConcurrent": 4})
     await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "four workers")
     upstream.mode(mode="slow", slow_factor=10)
-    runs = caller.start(4)
-    await until(lambda: agent.metric("agent_inflight_requests") == 4, "four runs")
-    waiting = caller.start(3)
-    await until(lambda: agent.metric("agent_queue_depth") == 3, "three wait")
-    psutil.Process(agent.process.pid).terminate()
-    for status, headers, body in await asyncio.gather(*waiting):
-        assert (status, body) == (503, {"rejected": "draining"})
-        assert int(headers["Retry-After"]) >= 1
-    assert not serves(f"{agent.url}/readyz")
-    assert (await caller.run())[0] == 503
-    answers = await asyncio.gather(*runs)
-    assert {body.get("error") for status, _, body in answers if status != 200} <= {"timeout"}, (
-        "only the upstream failed"
-    )
-    await until(lambda: not agent.process.alive, "the agent exits")
-    assert agent.process.returncode == 0
+    await checks.drains(agent, caller, busy=4, waiting=3)
 
 
 def test_what_makes_no_sense_is_refused(agent: Agent) -> None:
-    for body in ("[]", '{"colour": 1}', '{"key": 7}', '{"memory_factor": "3"}', '{"memory_factor": 1e9}', "{"):
-        assert requests.post(f"{agent.url}/run", data=body, timeout=REQUEST_SECONDS).status_code == 400, body
+    checks.refuses_nonsense(agent)
     assert agent.metric("agent_requests_total", status="error") == 0
 
 
