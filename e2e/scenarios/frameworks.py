@@ -13,7 +13,7 @@ import yaml
 
 from agentscaler.frameworks.adapter import Enforced
 from agentscaler.frameworks.registry import PRESETS
-from e2e.kind.agents import build_agentflow, build_aiecs
+from e2e.kind.agents import build_agentflow, build_agentgraph, build_aiecs, build_dotnet
 from e2e.kind.images import ROOT
 from e2e.kind.node import registry_answers
 
@@ -27,6 +27,7 @@ Values = dict[str, Any]
 """Settings by their full names, durations as seconds."""
 
 _GO_SECONDS = {"h": 3600, "m": 60, "s": 1}
+_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d\d):(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Framework:
         wants: What the file has to say for a tuning.json, in the framework's own units.
         kept: What the example's own file says and nobody may change.
         shows: What /metrics of each pod says when a tuning.json is in force.
+        breaks: Whether its agent has a circuit breaker; two guides have retries instead.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Framework:
     wants: Callable[[Values], Values]
     kept: Values
     shows: Callable[[Values], Values]
+    breaks: bool = True
 
     @property
     def adapter(self) -> Adapter:
@@ -106,6 +109,19 @@ def _go_seconds(value: Any) -> Any:
     return sum(int(number) * _GO_SECONDS[unit] for number, unit in parts) if parts and whole == value else value
 
 
+def _json(text: str) -> Values:
+    return {key: _span_seconds(value) for key, value in flat(json.loads(text), ":").items()}
+
+
+def _span_seconds(value: Any) -> Any:
+    """A TimeSpan in seconds; anything else as it is."""
+    parts = _TIME_SPAN.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        return value
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def _env(text: str) -> Values:
     lines = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
     return {key: int(value) if value.isdigit() else value for key, _, value in lines}
@@ -123,6 +139,11 @@ def _entries(tuning: Values, entry_bytes: float) -> int:
 def _failures(tuning: Values) -> int:
     breaker: dict[str, int] = tuning["circuitBreaker"]
     return ceil(breaker["failureRateThresholdPercent"] * breaker["minimumNumberOfCalls"] / 100)
+
+
+def _limits(tuning: Values) -> Values:
+    """The gauges of an agent that takes workers and the bytes of its cache from what is written."""
+    return {"agent_worker_limit": _workers(tuning), "agent_cache_limit_bytes": tuning["cache"]["maxBytes"]}
 
 
 FRAMEWORKS = (
@@ -154,9 +175,50 @@ FRAMEWORKS = (
             "memory.state_cache_ttl": tuning["cache"]["ttlSeconds"],
         },
         kept={"runner.event_timeout": 30, "memory.enable_state_compression": True},
-        shows=lambda tuning: {
-            "agent_worker_limit": _workers(tuning),
-            "agent_cache_limit_bytes": tuning["cache"]["maxBytes"],
+        shows=_limits,
+    ),
+    Framework(
+        name="agentgraph",
+        build=build_agentgraph,
+        file="agentgraph.env",
+        read=_env,
+        wants=lambda tuning: {
+            "MAX_CONCURRENT_AGENTS": _workers(tuning),
+            "CACHE_TTL_SECONDS": tuning["cache"]["ttlSeconds"],
         },
+        kept={"LLM_PROVIDER": "openai", "MEMORY_LIMIT_MB": 900, "MONITORING_ENABLED": "true"},
+        shows=_limits,
+    ),
+    Framework(
+        name="genericagents",
+        build=lambda engine: build_dotnet(engine, "genericagents", registry=registry_answers()),
+        file="appsettings.json",
+        read=_json,
+        wants=lambda tuning: {
+            "Performance:MaxConcurrentAgents": _workers(tuning),
+            "Performance:CacheExpirationMinutes": tuning["cache"]["ttlSeconds"] // 60,
+            "Performance:ConnectionPoolSize": max(100, _workers(tuning)),  # raised to the workers, never lowered
+        },
+        kept={
+            "Performance:TimeoutSeconds": 30,
+            "Threading:MinWorkerThreads": 50,
+            "Threading:MaxWorkerThreads": 200,
+        },
+        shows=_limits,
+        breaks=False,
+    ),
+    Framework(
+        name="aiagentsharp",
+        build=lambda engine: build_dotnet(engine, "aiagentsharp", registry=registry_answers()),
+        file="appsettings.json",
+        read=_json,
+        wants=lambda tuning: {
+            "ParallelToolExecutor:MaxConcurrency": _workers(tuning),
+            "ResponseCache:DefaultExpiration": tuning["cache"]["ttlSeconds"],
+            "ConnectionPool:MaxSize": max(20, _workers(tuning)),
+        },
+        kept={"OpenAiConfiguration:RequestTimeout": 120},
+        shows=_limits,
+        breaks=False,
     ),
 )

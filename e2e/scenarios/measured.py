@@ -31,7 +31,7 @@ the knobs; *live*: of these, those that a running pod takes. [frameworks.md](fra
 the pods that there were, or where settings come by a restart, the ready new ones.
 - *requests lost*: of all that were sent, through a spike and every change; one that was refused counts as lost.
 - *moved*: from and to, as the operator wrote it. Bounds of cache and breaker were changed by hand; workers \
-and replicas moved by themselves.
+and replicas moved by themselves. Where no breaker is named, the guide has none and its agent none.
 
 The run took {seconds:.0f} s, the cluster, the images and the operator included.
 """

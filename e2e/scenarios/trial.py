@@ -123,8 +123,10 @@ class Trial:
             self.change({"delivery": {"minRestartIntervalSeconds": HOUR_SECONDS}})
         self.moved("cache MiB", before, after, lambda it: it["cache"]["maxBytes"] // 2**20)
         self.moved("cache seconds", before, after, lambda it: it["cache"]["ttlSeconds"])
-        self.moved("breaker percent", before, after, lambda it: it["circuitBreaker"]["failureRateThresholdPercent"])
-        self.moved("breaker seconds", before, after, lambda it: it["circuitBreaker"]["waitDurationInOpenStateSeconds"])
+        if self.framework.breaks:
+            self.moved("breaker percent", before, after, lambda it: it["circuitBreaker"]["failureRateThresholdPercent"])
+            wait_of = "waitDurationInOpenStateSeconds"
+            self.moved("breaker seconds", before, after, lambda it: it["circuitBreaker"][wait_of])
 
     def spike(self, seen: Timeline, load: PodLoad) -> None:
         """More load than the pods carry: more replicas, and more workers in each where that takes no restart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,15 +55,15 @@ def test_a_file_that_is_missing_or_of_other_settings_has_faults(framework: Frame
 
 
 @each_framework
-def test_each_value_that_was_changed_is_a_fault(framework: Framework) -> None:
+def test_each_value_that_is_missing_is_a_fault(framework: Framework) -> None:
     files = written(framework)
-    lines = files[framework.file].splitlines()
-    wanted = framework.wants(json.loads(files["tuning.json"])) | framework.kept
-    for name in wanted:
-        (at,) = [n for n, line in enumerate(lines) if line.split("=")[0].strip() == name.rpartition(".")[2]]
-        without = [*lines[:at], *lines[at + 1 :]]
-        (fault,) = framework.faults(files | {framework.file: "\n".join(without)})
-        assert fault.startswith(f"{name} is None")
+    for missing in framework.wants(json.loads(files["tuning.json"])) | framework.kept:
+
+        def without(text: str, missing: str = missing) -> dict[str, Any]:
+            return {name: value for name, value in framework.read(text).items() if name != missing}
+
+        (fault,) = replace(framework, read=without).faults(files)
+        assert fault.startswith(f"{missing} is None")
 
 
 def test_the_page_has_a_row_for_each_framework() -> None:
