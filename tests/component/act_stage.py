@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -173,14 +174,22 @@ class Stage:
         )
 
     async def settle(self, name: str = "one") -> None:
-        """Tick until the object is Ready and nothing is under way."""
-        await self.until(lambda: self.is_settled(name), f"{name} Ready and not Reconciling")
+        """Tick until the object is Ready, nothing is under way, and a tick has written nothing."""
+        written: Counter[tuple[str, str]] | None = None
+
+        def rests() -> bool:
+            nonlocal written
+            before, written = written, self.writes()
+            return self.is_settled(name) and written == before
+
+        await self.until(rests, f"{name} Ready and not Reconciling")
 
     def is_settled(self, name: str = "one") -> bool:
         self.report(name)
         held = self.conditions(name)
         wanted = {"Ready": "True", "Reconciling": "False", "Stalled": "False"}
-        return wanted.items() <= held.items()
+        is_seen = self.status(name).get("observedGeneration") == self.object(name)["metadata"]["generation"]
+        return is_seen and wanted.items() <= held.items()
 
     async def until_rolled_out(self, name: str = "one") -> None:
         """Tick until the Deployment's controller has done all that the template and the size ask for."""
@@ -243,8 +252,9 @@ class Stage:
         ours = [each for each in items if each.get("reportingComponent", "").startswith("agentscaler")]
         return [(each["reason"], each["message"]) for each in ours]
 
-    def writes(self) -> int:
-        return sum(count for (verb, _), count in self.api.requests.items() if verb not in READS)
+    def writes(self) -> Counter[tuple[str, str]]:
+        """How many of each kind have gone out."""
+        return Counter({asked: count for asked, count in self.api.requests.items() if asked[0] not in READS})
 
     def merge(self, path: str, body: dict[str, Any], manager: str = "someone") -> None:
         self.cluster.request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -34,7 +35,7 @@ async def test_a_restarted_operator_writes_nothing_and_rolls_nothing(stage: Stag
     status = stage.status()
     stage.start()
     await stage.tick(10)
-    assert stage.writes() == 0
+    assert stage.writes() == Counter()
     assert stage.deployment()["metadata"]["generation"] == generation
     assert stage.status() == status
 
