@@ -123,7 +123,7 @@ async def test_a_base_that_is_broken_from_the_start_gets_no_file_and_the_pods_co
     stage.apply(framework="aiecs", delivery=DELIVERY, tuning=KNOBS)
     await stage.settle()
     assert set(stage.config_map()["data"]) == {"tuning.json"}
-    assert "TOOL_EXECUTOR_MAX_WORKERS must be a number" in stage.condition("NativeSettings")["message"]
+    assert "TOOL_EXECUTOR_MAX_WORKERS must be a whole number" in stage.condition("NativeSettings")["message"]
 
 
 async def test_a_base_that_is_missing_or_without_its_key_is_told_with_the_mend(stage: Stage) -> None:
