@@ -176,6 +176,8 @@ async def test_a_variable_of_the_template_that_goes_before_the_file_is_told(stag
     told = stage.condition("NativeSettings")
     assert (told["status"], told["reason"]) == ("Unknown", "Shadowed"), "the agent's loader decides"
     assert told["message"].startswith("the pod template sets TOOL_EXECUTOR_MAX_WORKERS, which many agents take before")
+    stage.apply(framework="aiecs", tuning=KNOBS, template=template)  # Hot: it is theirs to set, as they were told
+    await stage.until(lambda: stage.condition("NativeSettings")["reason"] == "RestartNeeded", "no other advice")
 
 
 async def test_settings_of_a_dotnet_host_are_put_into_its_appsettings(stage: Stage) -> None:

@@ -80,7 +80,12 @@ def native(case: Case, settings: Settings, last_good: str | None, last_tuning: s
     else:
         try:
             made = render(adapter, settings, (base.text or "") if base else "", entry_bytes, restart=restart)
-            return Native(adapter.file, made.text, based=base is not None, condition=_rendered(case, adapter, made))
+            return Native(
+                adapter.file,
+                made.text,
+                based=base is not None,
+                condition=_rendered(case, adapter, made, restart=restart),
+            )
         except BrokenFile as error:
             assert base is not None  # an empty file is never broken
             wrong = _broken(base, error)
@@ -102,17 +107,22 @@ def condition(case: Case) -> Condition:
     return NO_FILE
 
 
-def _shadowed(case: Case, adapter: Adapter) -> list[str]:
-    """Variables of the agent's container that may go before the file; those of an adopted target are not known."""
+def _shadowed(case: Case, adapter: Adapter, *, restart: bool) -> list[str]:
+    """Variables of the agent's container that may go before what is written; those of an adopted target are not known.
+
+    What is not written since only a start reads it is the user's to set, there as well as in the file.
+    """
     pod = (case.record.spec_raw.get("template") or {}).get("spec") or {}
     mine = [each for each in pod.get("containers") or () if each.get("name") == case.live.container]
     given = {str(each.get("name")).lower() for container in mine for each in container.get("env") or ()}
-    variables = (adapter.variable(setting) for setting in adapter.settings if setting.written)
+    variables = (
+        adapter.variable(setting) for setting in adapter.settings if setting.written and (setting.hot or restart)
+    )
     return [variable for variable in variables if variable.lower() in given]
 
 
-def _rendered(case: Case, adapter: Adapter, made: Rendered) -> Condition:
-    if shadowed := _shadowed(case, adapter):
+def _rendered(case: Case, adapter: Adapter, made: Rendered, *, restart: bool) -> Condition:
+    if shadowed := _shadowed(case, adapter, restart=restart):
         mend = f"remove them from the env of container {case.live.container}"
         message = f"the pod template sets {', '.join(shadowed)}, which many agents take before the file: {mend}"
         return _told(None, Reason.SHADOWED, message)
