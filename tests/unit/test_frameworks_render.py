@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentscaler.core.settings import Breaker, Cache, Settings
 from agentscaler.frameworks import aiecs, derive, files, units
-from agentscaler.frameworks.adapter import Adapter, Feed, Place, Setting, Unit
+from agentscaler.frameworks.adapter import Adapter, Feed, Format, Place, Setting, Unit
 from agentscaler.frameworks.errors import BrokenFile
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.frameworks.render import entry_bytes_of, render
@@ -255,7 +255,12 @@ def test_a_base_with_something_else_where_a_value_has_to_stand_is_refused(
 def test_a_broken_file_is_read_once_and_not_in_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, read, base = adapter_of("agentflow"), files.read, '[runner]\nworker_pool_size = "once"\n'
     texts: list[str] = []
-    monkeypatch.setattr(files, "read", lambda form, text: texts.append(text) or read(form, text))
+
+    def noted(form: Format, text: str) -> files.Document:
+        texts.append(text)
+        return read(form, text)
+
+    monkeypatch.setattr(files, "read", noted)
     for _ in range(3):
         with pytest.raises(BrokenFile, match="without quotes"):
             render(adapter, DECIDED, base, adapter.entry_bytes, restart=True)
