@@ -20,7 +20,10 @@ class Api:
         assert path == "/api/v1/namespaces/ns/configmaps"
         self.asked.append(resource_version)
         names = ("first", "second", "other")
-        bodies = [{"metadata": {"namespace": "ns", "name": name}, "data": {"aiecs.env": name}} for name in names]
+        bodies: list[dict[str, Any]] = [
+            {"metadata": {"namespace": "ns", "name": name}, "data": {"aiecs.env": name}} for name in names
+        ]
+        bodies.append({"metadata": {"namespace": "ns", "name": "utf-16"}, "binaryData": {"aiecs.env": "/v9BAA=="}})
         return [kept for body in bodies if (kept := keep(body)) is not None]
 
 
@@ -41,3 +44,16 @@ async def test_a_base_that_nobody_has_asked_for_is_read_past_the_servers_cache()
     found = bases.of(second)
     assert found is not None
     assert found.text == "second"
+
+
+async def test_a_file_in_another_encoding_is_told_as_such() -> None:
+    """kubectl puts what an editor on Windows may have saved as UTF-16 into binaryData."""
+    bases = Bases(Api(), clusterwide=False)  # type: ignore[arg-type]  # it only lists
+    record = based_on("utf-16")
+    await bases.refresh([record], clock=0.0)
+    found = bases.of(record)
+    assert found is not None
+    assert found.text is None
+    assert found.missing == (
+        "key aiecs.env of ConfigMap utf-16 is not text in UTF-8: save the file as UTF-8 and put it in anew"
+    )

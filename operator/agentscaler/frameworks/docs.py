@@ -56,7 +56,8 @@ where an agent sets it from `tuning.json`. A setting marked with * is written on
 **Derived values.** A pool that workers share is raised to their number and never lowered below what you or the
 framework say. A breaker that counts failures gets the failure rate times the minimum number of calls, rounded up. A
 cache that counts entries gets its bytes over the mean bytes of an entry: measured where metrics tell, else the ratio
-of the guide's own defaults; a new mean counts when it differs by half.
+of the guide's own defaults; a new mean counts when it differs by half. Each cache that a file names gets the whole
+size: with several, set `tuning.cache.max` to what one of them may have.
 """
 
 

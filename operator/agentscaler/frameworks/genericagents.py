@@ -105,7 +105,7 @@ ADVICE: Final = (
     Advice(
         "Alerts for regressions, errors and SLAs",
         True,
-        "objectives of errors (1 %) and latency (30 s); the chart's alerts",
+        "objectives of errors (1 %) and latency (30 s of a workflow) as its other guide has them; the chart's alerts",
     ),
 )
 

@@ -64,7 +64,8 @@ class Bases:
     async def _list(self, place: str, wanted: Collection[Key], version: str) -> None:
         def keep(body: dict[str, Any]) -> tuple[Key, Mapping[str, Any]] | None:
             key = (body["metadata"]["namespace"], body["metadata"]["name"])
-            return (key, body.get("data") or {}) if key in wanted else None
+            binary = dict.fromkeys(body.get("binaryData") or (), b"")  # that it is there is all there is to say
+            return (key, binary | (body.get("data") or {})) if key in wanted else None
 
         try:
             found = dict(await self._api.list(CONFIG_MAPS.path(place), resource_version=version, keep=keep))

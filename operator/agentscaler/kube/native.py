@@ -166,7 +166,7 @@ def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) ->
     Args:
         name: Of the ConfigMap.
         key: Of the file.
-        data: Of the ConfigMap; None: there is none.
+        data: Of the ConfigMap, bytes for what is not UTF-8; None: there is none.
         own: Name of the ConfigMap that the operator writes.
     """
     text = (data or {}).get(key)
@@ -174,6 +174,9 @@ def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) ->
         return BaseFacts(name, key, None, f"ConfigMap {name} is the operator's own: name another in baseConfigMap")
     if data is None:
         return BaseFacts(name, key, None, f"ConfigMap {name} does not exist: create it, or correct baseConfigMap.name")
+    if isinstance(text, bytes):
+        why = f"key {key} of ConfigMap {name} is not text in UTF-8: save the file as UTF-8 and put it in anew"
+        return BaseFacts(name, key, None, why)
     if not isinstance(text, str):
         return BaseFacts(name, key, None, f"ConfigMap {name} has no key {key}: add it, or correct baseConfigMap.key")
     return BaseFacts(name, key, text)
