@@ -123,7 +123,7 @@ async def test_a_base_that_is_broken_from_the_start_gets_no_file_and_the_pods_co
     stage.apply(framework="aiecs", delivery=DELIVERY, tuning=KNOBS)
     await stage.settle()
     assert set(stage.config_map()["data"]) == {"tuning.json"}
-    assert "TOOL_EXECUTOR_MAX_WORKERS must be a number" in stage.condition("NativeSettings")["message"]
+    assert "TOOL_EXECUTOR_MAX_WORKERS must be a whole number" in stage.condition("NativeSettings")["message"]
 
 
 async def test_a_base_that_is_missing_or_without_its_key_is_told_with_the_mend(stage: Stage) -> None:
@@ -176,6 +176,8 @@ async def test_a_variable_of_the_template_that_goes_before_the_file_is_told(stag
     told = stage.condition("NativeSettings")
     assert (told["status"], told["reason"]) == ("Unknown", "Shadowed"), "the agent's loader decides"
     assert told["message"].startswith("the pod template sets TOOL_EXECUTOR_MAX_WORKERS, which many agents take before")
+    stage.apply(framework="aiecs", tuning=KNOBS, template=template)  # Hot: it is theirs to set, as they were told
+    await stage.until(lambda: stage.condition("NativeSettings")["reason"] == "RestartNeeded", "no other advice")
 
 
 async def test_settings_of_a_dotnet_host_are_put_into_its_appsettings(stage: Stage) -> None:

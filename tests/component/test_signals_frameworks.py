@@ -53,7 +53,7 @@ def agentflow(stage: Stage, workload: str) -> None:
         stage.counter("mcp_cache_misses_total", 0.5, {**at, "cache_type": "memory", "tool_name": tool})
         stage.gauge("mcp_cache_size_items", 100, {**at, "tool_name": tool})
         stage.gauge("mcp_cache_memory_usage_bytes", 5e6, {**at, "tool_name": tool})
-        stage.gauge("mcp_circuit_breaker_state", 2 if tool == "b" else 0, {**at, "server_id": "s", "tool_name": tool})
+        stage.gauge("mcp_circuit_breaker_state", 1 if tool == "b" else 0, {**at, "server_id": "s", "tool_name": tool})
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ async def test_agentflow_is_read_by_its_guides_labels_and_its_tool_cache(prometh
     assert made.value(SignalName.CACHE_HIT_RATIO) == pytest.approx(0.75)
     assert made.value(SignalName.CACHE_BYTES) == pytest.approx(1e7)
     assert made.value(SignalName.CACHE_ENTRIES) == 200
-    assert made.value(SignalName.BREAKER_STATE) == 2, "the worst of all tools"
+    assert made.signal(SignalName.BREAKER_STATE).health is Health.EMPTY, "1 is open there, and half-open here"
 
 
 async def test_agentgraph_counts_milliseconds(prometheus_of_frameworks: Prometheus) -> None:

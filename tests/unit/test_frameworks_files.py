@@ -63,6 +63,12 @@ def test_a_variable_that_stands_twice_is_changed_at_both_places() -> None:
     assert changed(Format.ENV, "A=1\nB=x\nA=2\n", "A", 7) == "A=7\nB=x\nA=7\n"
 
 
+def test_names_of_variables_know_no_case() -> None:
+    """As pydantic-settings and envy read them; envy refuses two spellings of one name."""
+    assert changed(Format.ENV, "Workers=1\nworkers=2\n", "WORKERS", 7) == "Workers=7\nworkers=7\n"
+    assert read(Format.ENV, "workers=2\n").get(("WORKERS",)) == "2"
+
+
 def test_lines_that_end_as_on_windows_stay() -> None:
     assert changed(Format.ENV, "A=1\r\nB=2\r\n", "A", 7) == "A=7\r\nB=2\r\n"
 
@@ -121,7 +127,17 @@ def test_sections_of_json_that_are_missing_are_made_in_those_that_are_there() ->
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [('{\n "a": 1\n "b": 2}', 3), ("[]", 1), ('{"a": 1, "A": 2}', None), ('{"a": NaN}', None), ('{"a": 1e999}', None)],
+    [
+        ('{\n "a": 1\n "b": 2}', 3),
+        ("[]", 1),
+        ('{"a": 1, "A": 2}', None),
+        ('{"a": {"b": 1}, "A:B": 2}', None),
+        ('{"a": NaN}', None),
+        ('{"a": 1e999}', None),
+        ('{"a": 1' + 5000 * "0" + "}", None),
+        ('{"a": 1}\n/*/ open', 2),
+        ('{"a":' * 65 + "1" + "}" * 65, None),
+    ],
 )
 def test_a_broken_json_file_is_refused(text: str, line: int | None) -> None:
     with pytest.raises(BrokenFile) as broken:
@@ -153,6 +169,36 @@ def test_a_byte_order_mark_is_no_content() -> None:
     assert read(Format.ENV, "\ufeffA=1\n").get(("A",)) == "1"
     assert read(Format.TOML, "\ufeffa = 1\n").get(("a",)) == 1
     assert read(Format.JSON, '\ufeff{"a": 1}').get(("a",)) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (Format.ENV, "A=b" + " \t" * 30_000 + "c\n"),
+        (Format.JSON, '{"a": "' + '\\"' * 30_000),
+        (Format.JSON, "{}" + "/* " * 20_000),
+    ],
+)
+def test_no_file_takes_longer_than_its_length(form: Format, text: str) -> None:
+    """Each took minutes, in which the operator did nothing else: a hang here is the fault."""
+    try:
+        assert read(form, text).text() == text
+    except BrokenFile as broken:
+        assert form is Format.JSON, broken  # noqa: PT017
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    for form in Format:
+        with pytest.raises(BrokenFile, match="more than 64 KiB"):
+            read(form, "#" * 2**16 + "#")
+
+
+def test_half_a_character_is_written_as_its_escape() -> None:
+    """The API server keeps no other: the file would differ for ever from what was written, a generation each tick."""
+    text = changed(Format.JSON, r'{"x": "\ud800", "y": "ü"}', "z", 1)
+    assert json.loads(text) == {"x": "\ud800", "y": "ü", "z": 1}
+    assert text.encode()
+    assert "ü" in changed(Format.JSON, '{"y": "ü"}', "z", 1)
 
 
 def test_the_line_of_a_path_is_found() -> None:

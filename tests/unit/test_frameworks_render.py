@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentscaler.core.settings import Breaker, Cache, Settings
 from agentscaler.frameworks import aiecs, derive, files, units
-from agentscaler.frameworks.adapter import Adapter, Feed, Place, Setting, Unit
+from agentscaler.frameworks.adapter import Adapter, Feed, Format, Place, Setting, Unit
 from agentscaler.frameworks.errors import BrokenFile
 from agentscaler.frameworks.registry import PRESETS
 from agentscaler.frameworks.render import entry_bytes_of, render
@@ -230,8 +230,15 @@ def test_what_is_not_written_may_be_anything() -> None:
 @pytest.mark.parametrize(
     ("name", "base", "line", "what"),
     [
-        ("aiecs", "A=1\nTOOL_EXECUTOR_MAX_WORKERS=many\n", 2, "TOOL_EXECUTOR_MAX_WORKERS must be a number"),
+        ("aiecs", "A=1\nTOOL_EXECUTOR_MAX_WORKERS=many\n", 2, "TOOL_EXECUTOR_MAX_WORKERS must be a whole number"),
         ("agentflow", '\n[runner]\nworker_pool_size = "x"\n', 3, "runner.worker_pool_size must be a number"),
+        ("agentflow", '[runner]\nworker_pool_size = "12"\n', 2, "must be a number without quotes"),
+        ("agentflow", "[runner]\nworker_pool_size = 12.0\n", 2, "must be a whole number"),
+        ("agentflow", '[performance]\npool_size = "500"\n', 2, "must be a number without quotes"),
+        ("agentflow", "[runner]\nworker_pool_size = 1" + 400 * "0", 2, "must be a whole number"),
+        ("genericagents", '{"Performance": {"MaxConcurrentAgents": 12.0}}', 1, "must be a whole number"),
+        ("genericagents", '{"Performance": {"MaxConcurrentAgents": 1' + 400 * "0" + "}}", 1, "must be a whole number"),
+        ("aiagentsharp", '{"ResponseCache": {"DefaultExpiration": "24:00:00"}}', 1, "must be a TimeSpan"),
         ("agentflow", "[memory]\nstate_cache_ttl = 3600\n", 2, "memory.state_cache_ttl must be a duration"),
         ("agentflow", "runner = 1\n", 1, "must be a table"),
     ],
@@ -243,6 +250,26 @@ def test_a_base_with_something_else_where_a_value_has_to_stand_is_refused(
     with pytest.raises(BrokenFile, match=what) as broken:
         render(adapter, DECIDED, base, adapter.entry_bytes, restart=True)
     assert broken.value.line == line
+
+
+def test_a_broken_file_is_read_once_and_not_in_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, read, base = adapter_of("agentflow"), files.read, '[runner]\nworker_pool_size = "once"\n'
+    texts: list[str] = []
+
+    def noted(form: Format, text: str) -> files.Document:
+        texts.append(text)
+        return read(form, text)
+
+    monkeypatch.setattr(files, "read", noted)
+    for _ in range(3):
+        with pytest.raises(BrokenFile, match="without quotes"):
+            render(adapter, DECIDED, base, adapter.entry_bytes, restart=True)
+    assert texts == [base]
+
+
+def test_a_section_that_is_written_with_colons_is_there() -> None:
+    made = render(adapter_of("genericagents"), DECIDED, '{"database:maxConnections": 2}', 1.0, restart=True)
+    assert json.loads(made.text)["database:maxConnections"] == 12
 
 
 def test_a_pool_follows_the_workers_up_and_never_falls_below_what_the_user_has() -> None:
@@ -322,7 +349,8 @@ def test_native_values_are_read(unit: Unit, native: int | str, ours: float) -> N
 @pytest.mark.parametrize(
     ("unit", "native"),
     [(Unit.GO_DURATION, "30"), (Unit.GO_DURATION, "1x"), (Unit.TIME_SPAN, "5 minutes"), (Unit.COUNT, "nan"),
-     (Unit.COUNT, True), (Unit.SECONDS, "30s")],
+     (Unit.COUNT, True), (Unit.SECONDS, "30s"), (Unit.COUNT, "1_2"), (Unit.COUNT, 8.0), (Unit.COUNT, "٣"),
+     (Unit.TIME_SPAN, "24:00:00"), (Unit.TIME_SPAN, "00:90:00"), (Unit.COUNT, 10**400)],
 )  # fmt: skip
 def test_native_values_of_another_form_are_refused(unit: Unit, native: int | str | bool) -> None:
     with pytest.raises(ValueError, match="must be"):

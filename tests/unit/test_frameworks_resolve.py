@@ -119,6 +119,8 @@ def test_each_framework_is_known_by_metrics_of_its_own() -> None:
         own = names(name) - names("generic")
         assert own, name
         message = stranger("generic", own)
+        assert not stranger(name, own), "its own, before its first run"
+        assert not stranger(name, {"agent_tuning_applied_generation", "my_runs_total"}), "every framework has that"
         assert f"set spec.framework: {name}" in message
 
 

@@ -22,6 +22,12 @@ def _module(path: str, unit: Unit, default: Value | None, **more: Any) -> Settin
     return Setting(path=tuple(path.split(".")), unit=unit, default=default, optional=True, **more)
 
 
+def _code(path: str, unit: Unit, default: Value | None = None, **more: Any) -> Setting:
+    """A field or a constant of the guide's own types."""
+    place, path_ = Place.CODE, tuple(path.split("."))
+    return Setting(path=path_, unit=unit, default=default, place=place, hot=True, enforced=Enforced.AGENT, **more)
+
+
 SETTINGS: Final = (
     _agent("runner.worker_pool_size", Unit.COUNT, 50, hot=True, feed=Feed.WORKERS),
     _agent("runner.max_concurrent_events", Unit.COUNT, 100, hot=True, feed=Feed.POOL),
@@ -101,6 +107,16 @@ SETTINGS: Final = (
         enforced=Enforced.NOBODY,
         note="limits nothing: a hundred times it is the length of a queue",
     ),
+    _code("CircuitBreaker.maxFailures", Unit.COUNT, feed=Feed.BREAKER_FAILURES, note="failures in a row"),
+    _code("CircuitBreaker.timeout", Unit.GO_DURATION, feed=Feed.BREAKER_WAIT),
+    _code(
+        "CachedLLMClient.getTTL",
+        Unit.GO_DURATION,
+        3600,
+        feed=Feed.CACHE_TTL,
+        note="24 h of factual answers and 5 min of creative ones stay yours",
+    ),
+    _code("LLMConfig.MaxConnectionsPerHost", Unit.COUNT, feed=Feed.POOL),
     Setting(
         path=("GOMEMLIMIT",),
         unit=Unit.TEXT,
@@ -112,7 +128,7 @@ SETTINGS: Final = (
 
 ADVICE: Final = (
     Advice(
-        "Worker pool with a bounded queue", True, "workers feed worker_pool_size, the queue follows at twice of them"
+        "Worker pool with a bounded queue", True, "workers feed worker_pool_size, the queue is at least twice of them"
     ),
     Advice("Circuit breaker for high load", True, "failure rate and minimum calls as failures in a row, and the wait"),
     Advice(
@@ -156,7 +172,7 @@ GUIDE: Final = replace(
     cache_misses=counter("mcp_cache_misses_total"),
     cache_bytes=gauge("mcp_cache_memory_usage_bytes"),
     cache_entries=gauge("mcp_cache_size_items"),
-    breaker_state=gauge("mcp_circuit_breaker_state"),
+    breaker_state=None,  # that of mcp_circuit_breaker_state has 1 for open and 2 for half-open
 )
 """Requests and durations of the guide have the contract's names and one label more, `agent_name`."""
 
@@ -170,6 +186,7 @@ PRESET: Final = Preset(
             "queueWait": "the guide's metrics have no queue: export agent_queue_wait_seconds",
             "queueDepth": "the guide's metrics have no queue: export agent_queue_depth",
             "upstreamCallRate": "the guide's metrics do not count calls: export agent_upstream_calls_total",
+            "breakerState": "mcp_circuit_breaker_state has 1 for open and 2 for half-open: export agent_breaker_state",
             "cacheHitRatio": "the package defines mcp_cache_* and registers none of them: export agent_cache_*",
         },
     ),

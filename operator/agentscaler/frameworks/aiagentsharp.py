@@ -52,6 +52,10 @@ SETTINGS: Final = (
     _host("ToolCache:get_weather", Unit.TIME_SPAN, 900, place=Place.CODE, note="lifetimes of single tools stay yours"),
     _host("ToolCache:search_web", Unit.TIME_SPAN, 300, place=Place.CODE),
     _host("ToolCache:get_stock_price", Unit.TIME_SPAN, 60, place=Place.CODE),
+    _host("ToolCache:others", Unit.TIME_SPAN, 300, place=Place.CODE),
+    _host("ResponseCache:SlidingExpiration", Unit.TIME_SPAN, 1800, place=Place.CODE),
+    _host("LLMRequestPool:maxSize", Unit.COUNT, 50, place=Place.CODE),
+    _host("MemoryManager:cleanupTimer", Unit.TIME_SPAN, 300, place=Place.CODE),
     _host(
         "MemoryCacheOptions:SizeLimit",
         Unit.BYTES,

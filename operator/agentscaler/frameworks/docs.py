@@ -34,13 +34,14 @@ Generated from the adapters by `python -m agentscaler.frameworks.docs`. Do not e
 
 `delivery.baseConfigMap: {name, key}` names your own settings file. The operator reads it, puts in what it decided,
 and keeps all else: values, order and, but for JSON, comments. It never writes that ConfigMap. A change of it is seen
-within 15 s. While it is broken or away, the last good file stays in force, knobs go on moving in it, and the
-condition `NativeSettings` names the ConfigMap, the key, the line and the mend. The result is a copy of your file in a
-ConfigMap: keep secrets in a Secret.
+within 15 s. While it is broken (above 64 KiB, too) or away, the last good file stays in force, knobs go on moving in
+it, and the condition `NativeSettings` names the ConfigMap, the key, the line and the mend. The result is a copy of
+your file in a ConfigMap: keep secrets in a Secret.
 
 `delivery.mode` is the most that is allowed. With `Hot`, a setting that only a start reads is not written;
-`NativeSettings` lists it with the reason `RestartNeeded`. With `Restart`, all settings are written and the pods
-rolled.
+`NativeSettings` lists it with the reason `RestartNeeded`. What your own file or the pod template says of it stays in
+force then, also where `tuning.json` says otherwise: leave it out of both for an agent that takes it live from
+`tuning.json`. With `Restart`, all settings are written and the pods rolled.
 
 **What a framework's metrics cannot tell** is listed for each. Three things supply it: the client libraries
 (`clients/`), which export the contract's metrics; a recording rule that records a metric of yours under the
@@ -55,7 +56,8 @@ where an agent sets it from `tuning.json`. A setting marked with * is written on
 **Derived values.** A pool that workers share is raised to their number and never lowered below what you or the
 framework say. A breaker that counts failures gets the failure rate times the minimum number of calls, rounded up. A
 cache that counts entries gets its bytes over the mean bytes of an entry: measured where metrics tell, else the ratio
-of the guide's own defaults; a new mean counts when it differs by half.
+of the guide's own defaults; a new mean counts when it differs by half. Each cache that a file names gets the whole
+size: with several, set `tuning.cache.max` to what one of them may have.
 """
 
 

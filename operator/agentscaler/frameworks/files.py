@@ -44,12 +44,18 @@ _READERS: Final[Mapping[Format, Callable[[str], Document]]] = {
 }
 
 
+MOST_CHARACTERS: Final = 2**16
+"""Beyond the settings of any agent. All of a ConfigMap has a MiB, and reading so much TOML takes a second."""
+
+
 def read(form: Format, text: str) -> Document:
     """Read a settings file.
 
     Raises:
-        BrokenFile: It is not of its format.
+        BrokenFile: It is not of its format, or too large.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise BrokenFile(f"has more than {MOST_CHARACTERS // 1024} KiB")
     return _READERS[form](text)
 
 

@@ -71,6 +71,21 @@ SETTINGS: Final = (
     _agent("MemoryCacheOptions:CompactionPercentage", Unit.RATIO, 0.05, place=Place.CODE, low=0, high=1),
     _agent("HttpClientHandler:MaxConnectionsPerServer", Unit.COUNT, 50, place=Place.CODE, feed=Feed.POOL),
     _agent("DbContextPool:poolSize", Unit.COUNT, 100, place=Place.CODE),
+    _agent("SqlServerOptions:CommandTimeout", Unit.SECONDS, 30, place=Place.CODE),
+    _agent("SqlServerOptions:EnableRetryOnFailure", Unit.COUNT, 3, place=Place.CODE, low=0),
+    _agent("HttpClient:Timeout", Unit.TIME_SPAN, 30, place=Place.CODE),
+    _agent("MemoryCacheOptions:ExpirationScanFrequency", Unit.TIME_SPAN, 60, place=Place.CODE),
+    _agent("MultiLevelCacheService:L1", Unit.TIME_SPAN, 300, place=Place.CODE, note="the most that L1 keeps an entry"),
+    _agent("MultiLevelCacheService:L2", Unit.TIME_SPAN, 900, place=Place.CODE, note="outside of the pod"),
+    _agent(
+        "PerformanceOptimizedWorkflowEngine:concurrencyLimiter",
+        Unit.COUNT,
+        None,
+        place=Place.CODE,
+        feed=Feed.POOL,
+        note="twice the CPUs in the guide: fewer than the workers would leave some idle",
+    ),
+    _agent("MemoryOptimizedAgentPool:maxPoolSize", Unit.COUNT, None, place=Place.CODE, feed=Feed.POOL),
 )
 
 ADVICE: Final = (
@@ -90,7 +105,7 @@ ADVICE: Final = (
     Advice(
         "Alerts for regressions, errors and SLAs",
         True,
-        "objectives of errors (1 %) and latency (30 s); the chart's alerts",
+        "objectives of errors (1 %) and latency (30 s of a workflow) as its other guide has them; the chart's alerts",
     ),
 )
 

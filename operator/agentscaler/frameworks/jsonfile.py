@@ -13,8 +13,20 @@ from typing import Any, Final
 from agentscaler.frameworks.adapter import Value
 from agentscaler.frameworks.errors import BrokenFile
 
-_STRING_OR_COMMENT: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_TRAILING_COMMA: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
+# What is not closed matches to its end, so that no character is looked at from more than one start.
+_STRING: Final = r'"(?:[^"\\\n]|\\.)*"?'
+_STRING_OR_COMMENT: Final = re.compile(rf"{_STRING}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_TRAILING_COMMA: Final = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_DEEPEST: Final = 64
+"""Levels of objects and lists that .NET reads."""
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python refuses thousands of digits
+        raise BrokenFile("holds a number that is out of range") from None
 
 
 def _float(text: str) -> float:
@@ -28,14 +40,18 @@ class JsonFile:
     """One such file.
 
     Raises:
-        BrokenFile: It is not JSON, no object, or holds a name twice.
+        BrokenFile: It is not JSON, no object, nested more deeply than .NET reads, or holds a name twice.
     """
 
     def __init__(self, text: str) -> None:
         plain = _TRAILING_COMMA.sub(_without_comma, _STRING_OR_COMMENT.sub(_blank, text.removeprefix("\ufeff")))
         try:
             self._root: Any = json.loads(
-                plain or "{}", object_pairs_hook=_object, parse_float=_float, parse_constant=_no_constant
+                plain or "{}",
+                object_pairs_hook=_object,
+                parse_int=_int,
+                parse_float=_float,
+                parse_constant=_no_constant,
             )
         except json.JSONDecodeError as error:
             raise BrokenFile(f"is not JSON: {error.msg}", error.lineno) from None
@@ -43,6 +59,7 @@ class JsonFile:
             raise BrokenFile("is nested too deeply") from None
         if not isinstance(self._root, dict):
             raise BrokenFile("is no JSON object", 1)
+        self._values = _values(self._root)
 
     def get(self, path: tuple[str, ...]) -> Value | None:
         """The value at a path; None: there is none, or null."""
@@ -58,7 +75,10 @@ class JsonFile:
     def has(self, section: tuple[str, ...]) -> bool:
         """Whether there is such a section."""
         found = _find(self._root, section)
-        return found is not None and isinstance(found[0][found[1]], dict)
+        if found is not None:
+            return isinstance(found[0][found[1]], dict)
+        below = ":".join((*section, "")).lower()
+        return any(path.startswith(below) for path in self._values)
 
     def set(self, path: tuple[str, ...], value: Value) -> None:
         """Put a value at a path; sections that are missing are made."""
@@ -75,7 +95,10 @@ class JsonFile:
 
     def text(self) -> str:
         """The whole file, indented by two."""
-        return json.dumps(self._root, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(self._root, indent=2, ensure_ascii=False)
+        if not text.isascii() and _HALF.search(text):
+            text = json.dumps(self._root, indent=2)  # no API server holds half a character but by its escape
+        return text + "\n"
 
 
 def _find(at: Any, path: tuple[str, ...]) -> tuple[dict[str, Any], str] | None:
@@ -91,6 +114,26 @@ def _find(at: Any, path: tuple[str, ...]) -> tuple[dict[str, Any], str] | None:
         if (found := _find(at[key], path[length:])) is not None:
             return found
     return None
+
+
+def _values(root: dict[str, Any]) -> set[str]:
+    """The paths of all values in lower case, with colons, as .NET knows them."""
+    found: set[str] = set()
+
+    def walk(at: Any, path: str, level: int) -> None:
+        if level > _DEEPEST:
+            raise BrokenFile("is nested too deeply")
+        for key, value in enumerate(at) if isinstance(at, list) else at.items():
+            here = f"{path}{key}".lower()
+            if isinstance(value, dict | list):
+                walk(value, f"{here}:", level + 1)
+            elif here in found:
+                raise BrokenFile(f"holds {here} twice: in sections and with colons")
+            else:
+                found.add(here)
+
+    walk(root, "", 1)
+    return found
 
 
 def _key(at: dict[str, Any], name: str) -> str | None:
@@ -113,6 +156,8 @@ def _no_constant(name: str) -> Any:
 def _blank(found: re.Match[str]) -> str:
     """Strings as they are; comments as blanks, so that lines and columns stay."""
     text = found[0]
+    if text.startswith("/*") and not text.endswith("*/", 2):
+        raise BrokenFile("has a comment that is not closed", found.string.count("\n", 0, found.start()) + 1)
     return text if text.startswith('"') else re.sub(r"[^\n]", " ", text)
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from agentscaler.core.settings import Settings
 from agentscaler.frameworks import derive, files, units
-from agentscaler.frameworks.adapter import Adapter, Feed, Setting, Value
+from agentscaler.frameworks.adapter import Adapter, Feed, Format, Setting, Value
 from agentscaler.frameworks.errors import BrokenFile
 
 
@@ -20,7 +20,14 @@ class Rendered:
     """Settings that were to change and were not written, since only a start reads them."""
 
 
-@lru_cache(maxsize=8192)  # objects at rest are looked at again and again
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """Why there is no file."""
+
+    why: str
+    line: int | None
+
+
 def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, *, restart: bool) -> Rendered:
     """Put what was decided into a settings file. All else in it stays as it is.
 
@@ -34,6 +41,23 @@ def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, 
     Raises:
         BrokenFile: The base cannot be read, or holds something else where a value has to stand.
     """
+    made = _rendered(adapter, settings, base, entry_bytes, restart=restart)
+    if isinstance(made, _Broken):
+        raise BrokenFile(made.why, made.line)
+    return made
+
+
+@lru_cache(maxsize=8192)  # objects at rest are looked at again and again, those with a broken file, too
+def _rendered(
+    adapter: Adapter, settings: Settings, base: str, entry_bytes: float, *, restart: bool
+) -> Rendered | _Broken:
+    try:
+        return _render(adapter, settings, base, entry_bytes, restart=restart)
+    except BrokenFile as error:
+        return _Broken(str(error), error.line)
+
+
+def _render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, *, restart: bool) -> Rendered:
     document = files.read(adapter.format, base)
     changes: list[tuple[Setting, Value]] = []
     withheld: list[Setting] = []
@@ -64,6 +88,7 @@ def render(adapter: Adapter, settings: Settings, base: str, entry_bytes: float, 
     return Rendered(text, tuple(withheld))
 
 
+@lru_cache(maxsize=8192)
 def entry_bytes_of(adapter: Adapter, text: str, max_bytes: int | None, *, restart: bool) -> float | None:
     """Mean bytes of a cache entry that a native file was made with; None where it does not tell.
 
@@ -89,12 +114,17 @@ def entry_bytes_of(adapter: Adapter, text: str, max_bytes: int | None, *, restar
 def _present(adapter: Adapter, document: files.Document, setting: Setting, text: str) -> float | None:
     """What the file says, in our unit."""
     try:
-        value = document.get(setting.path)
-        return None if value is None else units.ours(setting, value)
+        return _ours(adapter, setting, document.get(setting.path))
     except BrokenFile as error:
         raise BrokenFile(str(error), error.line or files.line_of(text, setting.path)) from None
     except ValueError as error:
         raise BrokenFile(f"{adapter.name(setting)} {error}", files.line_of(text, setting.path)) from None
+
+
+def _ours(adapter: Adapter, setting: Setting, value: Value | None) -> float | None:
+    if adapter.format is Format.TOML and isinstance(value, str) and setting.unit not in units.DURATIONS:
+        raise ValueError("must be a number without quotes")  # the other two formats take a text for a number
+    return None if value is None else units.ours(setting, value)
 
 
 def _is_readable(adapter: Adapter, document: files.Document, setting: Setting, text: str) -> bool:

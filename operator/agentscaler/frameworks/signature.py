@@ -27,14 +27,20 @@ def stranger(framework: str, seen: Collection[str]) -> str:
     Args:
         framework: As the object names it.
         seen: Names of series of the pods that look like those of agents.
+
+    Returns:
+        Empty: some are of this framework alone, which has done no run yet.
     """
+    others = {name: len((names(name) - names(framework)) & set(seen)) for name in PRESETS if name != framework}
+    likely = max(others, key=lambda name: others[name])
+    if not others[likely] and names(framework) & set(seen):
+        return ""
     expected = ", ".join(dict.fromkeys(name for field in _EXPECTED for name in _of(framework, field, parts=False)))
     head = f"the pods answer their scrape, and none exports a metric of framework {framework} ({expected})"
     if not seen:
-        return f"{head}, nor one that looks like an agent's: check the port and the path that Prometheus scrapes"
+        mend = "check the port and the path that Prometheus scrapes, unless the agent exports them with its first run"
+        return f"{head}, nor one that looks like an agent's: {mend}"
     shown = ", ".join(sorted(seen)[:_MOST_NAMES])
-    others = {name: len(names(name) & set(seen)) for name in PRESETS if name != framework}
-    likely = max(others, key=lambda name: others[name])
     mend = f"set spec.framework: {likely}" if others[likely] else "name them in spec.signals.overrides"
     return f"{head}; they export {shown}: {mend}, or mend what they export"
 

@@ -17,12 +17,16 @@ _FACTORS: Final = {
 """How many of our units one of theirs is; 1 for all others."""
 DURATIONS: Final = frozenset({Unit.GO_DURATION, Unit.TIME_SPAN})
 """Units whose limits and defaults are given in seconds."""
+_FREE: Final = frozenset({Unit.RATIO, *DURATIONS})
+"""Units whose native values need not be whole numbers."""
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 _GO: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _GO_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
 _TIME_SPAN: Final = re.compile(
-    r"(?:(?P<days>[0-9]+)\.)?(?P<hours>[0-9]{1,2}):(?P<minutes>[0-9]{1,2})"
-    r"(?::(?P<seconds>[0-9]{1,2}(?:\.[0-9]{1,7})?))?"
+    r"(?:(?P<days>[0-9]{1,7})\.)?(?P<hours>[01]?[0-9]|2[0-3]):(?P<minutes>[0-5]?[0-9])"
+    r"(?::(?P<seconds>[0-5]?[0-9](?:\.[0-9]{1,7})?))?"
 )
+"""What .NET takes for what it says: more hours than a day has would be days, or refused."""
 
 
 def native(setting: Setting, ours: float) -> Value:
@@ -47,15 +51,16 @@ def ours(setting: Setting, value: Value) -> float:
     """A native value in our unit.
 
     Raises:
-        ValueError: It has not the form of the setting.
+        ValueError: It has not the form of the setting: an agent that wants a whole number refuses 8.0 and 1_000.
     """
-    if isinstance(value, bool):
-        raise ValueError(_wanted(setting))  # noqa: TRY004 (of a file's content, as every other one here)
+    whole = isinstance(value, int) or (isinstance(value, str) and _WHOLE.fullmatch(value) is not None)
+    if isinstance(value, bool) or not (whole or setting.unit in _FREE):
+        raise ValueError(_wanted(setting))
     if setting.unit in DURATIONS:
         return _seconds(setting, str(value))
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(_wanted(setting)) from None
     if number != number or abs(number) == float("inf"):  # noqa: PLR0124 (only NaN differs from itself)
         raise ValueError(_wanted(setting))
@@ -91,4 +96,4 @@ def _time_span(seconds: int) -> str:
 
 def _wanted(setting: Setting) -> str:
     forms = {Unit.GO_DURATION: 'a duration such as "90s"', Unit.TIME_SPAN: 'a TimeSpan such as "00:01:30"'}
-    return f"must be {forms.get(setting.unit, 'a number')}"
+    return f"must be {forms.get(setting.unit, 'a number' if setting.unit in _FREE else 'a whole number')}"

@@ -52,20 +52,23 @@ class Bases:
         if not wanted or (clock - self._read_at < PACE_SECONDS and wanted <= self._known.keys()):
             return
         self._read_at = clock
+        # A base that came with its object may not be in the server's cache yet, and would cost a second generation.
+        version = "0" if wanted <= self._known.keys() else ""
         places: Collection[str] = sorted({namespace for namespace, _ in wanted})
         if self._clusterwide and len(places) > _NAMESPACES_ONE_BY_ONE:
             places = ("",)
         self._failures = {}
         for place in places:
-            await self._list(place, wanted)
+            await self._list(place, wanted, version)
 
-    async def _list(self, place: str, wanted: Collection[Key]) -> None:
+    async def _list(self, place: str, wanted: Collection[Key], version: str) -> None:
         def keep(body: dict[str, Any]) -> tuple[Key, Mapping[str, Any]] | None:
             key = (body["metadata"]["namespace"], body["metadata"]["name"])
-            return (key, body.get("data") or {}) if key in wanted else None
+            binary = dict.fromkeys(body.get("binaryData") or (), b"")  # that it is there is all there is to say
+            return (key, binary | (body.get("data") or {})) if key in wanted else None
 
         try:
-            found = dict(await self._api.list(CONFIG_MAPS.path(place), keep=keep))
+            found = dict(await self._api.list(CONFIG_MAPS.path(place), resource_version=version, keep=keep))
         except KubeError as error:
             self._failures[place] = str(error)
             return

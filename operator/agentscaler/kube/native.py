@@ -80,7 +80,12 @@ def native(case: Case, settings: Settings, last_good: str | None, last_tuning: s
     else:
         try:
             made = render(adapter, settings, (base.text or "") if base else "", entry_bytes, restart=restart)
-            return Native(adapter.file, made.text, based=base is not None, condition=_rendered(case, adapter, made))
+            return Native(
+                adapter.file,
+                made.text,
+                based=base is not None,
+                condition=_rendered(case, adapter, made, restart=restart),
+            )
         except BrokenFile as error:
             assert base is not None  # an empty file is never broken
             wrong = _broken(base, error)
@@ -102,17 +107,22 @@ def condition(case: Case) -> Condition:
     return NO_FILE
 
 
-def _shadowed(case: Case, adapter: Adapter) -> list[str]:
-    """Variables of the agent's container that may go before the file; those of an adopted target are not known."""
+def _shadowed(case: Case, adapter: Adapter, *, restart: bool) -> list[str]:
+    """Variables of the agent's container that may go before what is written; those of an adopted target are not known.
+
+    What is not written since only a start reads it is the user's to set, there as well as in the file.
+    """
     pod = (case.record.spec_raw.get("template") or {}).get("spec") or {}
     mine = [each for each in pod.get("containers") or () if each.get("name") == case.live.container]
     given = {str(each.get("name")).lower() for container in mine for each in container.get("env") or ()}
-    variables = (adapter.variable(setting) for setting in adapter.settings if setting.written)
+    variables = (
+        adapter.variable(setting) for setting in adapter.settings if setting.written and (setting.hot or restart)
+    )
     return [variable for variable in variables if variable.lower() in given]
 
 
-def _rendered(case: Case, adapter: Adapter, made: Rendered) -> Condition:
-    if shadowed := _shadowed(case, adapter):
+def _rendered(case: Case, adapter: Adapter, made: Rendered, *, restart: bool) -> Condition:
+    if shadowed := _shadowed(case, adapter, restart=restart):
         mend = f"remove them from the env of container {case.live.container}"
         message = f"the pod template sets {', '.join(shadowed)}, which many agents take before the file: {mend}"
         return _told(None, Reason.SHADOWED, message)
@@ -156,7 +166,7 @@ def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) ->
     Args:
         name: Of the ConfigMap.
         key: Of the file.
-        data: Of the ConfigMap; None: there is none.
+        data: Of the ConfigMap, bytes for what is not UTF-8; None: there is none.
         own: Name of the ConfigMap that the operator writes.
     """
     text = (data or {}).get(key)
@@ -164,6 +174,9 @@ def base_facts(name: str, key: str, data: Mapping[str, Any] | None, own: str) ->
         return BaseFacts(name, key, None, f"ConfigMap {name} is the operator's own: name another in baseConfigMap")
     if data is None:
         return BaseFacts(name, key, None, f"ConfigMap {name} does not exist: create it, or correct baseConfigMap.name")
+    if isinstance(text, bytes):
+        why = f"key {key} of ConfigMap {name} is not text in UTF-8: save the file as UTF-8 and put it in anew"
+        return BaseFacts(name, key, None, why)
     if not isinstance(text, str):
         return BaseFacts(name, key, None, f"ConfigMap {name} has no key {key}: add it, or correct baseConfigMap.key")
     return BaseFacts(name, key, text)
