@@ -20,8 +20,7 @@ Written by `REPORT=docs/frameworks-measured.md make e2e-frameworks`: the example
 kind, all at the same time, on {cores} cores. Do not edit.
 
 Changed for that machine: runs of 4 s, 2 to 3 pods of 8 to 24 workers, decisions each 5 s over windows of a minute, \
-smaller requests, a quicker probe, a pause before a pod ends. Where settings come by a restart, one more was allowed \
-before the hour was over.
+smaller requests, a quicker probe, a pause before a pod ends.
 
 {table}
 
@@ -30,8 +29,9 @@ the knobs; *live*: of these, those that a running pod takes. [frameworks.md](fra
 - *in force*: seconds from each write of the settings until every pod reports them, seen from outside twice a second: \
 the pods that there were, or where settings come by a restart, the ready new ones.
 - *requests lost*: of all that were sent, through a spike and every change; one that was refused counts as lost.
-- *moved*: from and to, as the operator wrote it. Bounds of cache and breaker were changed by hand; workers \
-and replicas moved by themselves. Where no breaker is named, the guide has none and its agent none.
+- *moved*: from and to, as the operator wrote it. Bounds of cache and breaker were changed by hand, those of \
+workers too where they come by a restart; the rest moved by itself. Where no breaker is named, the guide has none \
+and its agent none.
 
 The run took {seconds:.0f} s, the cluster, the images and the operator included.
 """

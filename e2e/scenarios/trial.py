@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 QUIET, SPIKE = 0.5, 6.0  # runs a second, of 4 s each
 RUN = "--run-seconds=80"  # at the agents' own time scale of a twentieth
 PODS, WORKERS = 2, 8
-SOON_SECONDS, HOUR_SECONDS = 60, 3600
-"""Between two restarts: the least that the resource allows, and what the examples say."""
 ON_THIS_CLUSTER: dict[str, Any] = {
     "signals": {"windowSeconds": 60},
     "tuning": {
@@ -33,13 +31,16 @@ ON_THIS_CLUSTER: dict[str, Any] = {
 }
 """What is put on top of an example: nobody waits for long windows, and two cores carry few pods of few workers."""
 BY_HAND: dict[str, Any] = {
-    "cache": {"min": "128Mi", "max": "256Mi", "initial": "128Mi", "ttlSeconds": {"min": 7200, "max": 14400}},
+    "cache": {"min": "128Mi", "max": "224Mi", "initial": "128Mi", "ttlSeconds": {"min": 7200, "max": 14400}},
     "circuitBreaker": {
         "failureRateThresholdPercent": {"min": 20, "max": 30},
         "waitDurationInOpenStateSeconds": {"min": 90, "max": 120},
     },
 }
 """Bounds that leave no value of cache and breaker where any framework's defaults put it."""
+WORKERS_BY_HAND: dict[str, Any] = {"workers": {"min": WORKERS + 2, "initial": WORKERS + 2}}
+"""Besides, where settings come by a restart: the operator asks for none but for what a service needs."""
+AGAIN_BY_HAND: dict[str, Any] = {"cache": {"ttlSeconds": {"min": 3600, "max": 5400}}}
 
 
 def fitted(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -84,8 +85,11 @@ class Trial:
             wait(lambda: bool(seen.written), "the first settings")
             wait(lambda: self.shows(seen.written[0]), "the first settings in each pod")
             wait(lambda: load.stats()["finished"] >= 10, "answers")
-            self.reserve(seen)
+            if not self.by_restart:
+                self.reserve(seen)
             self.change_by_hand(seen)
+            if self.by_restart:
+                self.wait_for_the_next(seen)
             self.spike(seen, load)
             lost = other_than_ok(load)
             self.row.lost = sum(lost.values())
@@ -106,27 +110,30 @@ class Trial:
         self.moved("workers", first, seen.written[-1], lambda it: it["workers"]["maxConcurrent"])
 
     def change_by_hand(self, seen: Timeline) -> None:
-        """Other bounds of cache and breaker: one write for both. One that needs a restart waits until it is allowed."""
-        before, rolls = seen.written[-1], self.rolls()
-        self.change({"tuning": BY_HAND})
-        if self.by_restart:
-            wait(self.waits_for_a_restart, f"{self.name}: a word that the change waits")
-            assert (self.rolls(), seen.written[-1]) == (rolls, before)
-            self.change({"delivery": {"minRestartIntervalSeconds": SOON_SECONDS}})
-        after = self.written(seen, before, lambda it: it["cache"]["maxBytes"] >= 128 * 2**20, "another cache")
+        """Other bounds: one write for all of them."""
+        before = seen.written[-1]
+        self.change({"tuning": BY_HAND | (WORKERS_BY_HAND if self.by_restart else {})})
+        after = self.written(seen, before, lambda it: it["cache"]["ttlSeconds"] >= 7200, "another cache")
         breaker = after.settings["circuitBreaker"]
-        assert after.settings["cache"]["ttlSeconds"] >= 7200
+        assert 128 * 2**20 <= after.settings["cache"]["maxBytes"] <= 224 * 2**20
         assert breaker["failureRateThresholdPercent"] <= 30
         assert breaker["waitDurationInOpenStateSeconds"] >= 90
         self.arrives(seen, after)
         if self.by_restart:
-            self.change({"delivery": {"minRestartIntervalSeconds": HOUR_SECONDS}})
+            self.moved("workers", before, after, lambda it: it["workers"]["maxConcurrent"])
         self.moved("cache MiB", before, after, lambda it: it["cache"]["maxBytes"] // 2**20)
         self.moved("cache seconds", before, after, lambda it: it["cache"]["ttlSeconds"])
         if self.framework.breaks:
             self.moved("breaker percent", before, after, lambda it: it["circuitBreaker"]["failureRateThresholdPercent"])
             wait_of = "waitDurationInOpenStateSeconds"
             self.moved("breaker seconds", before, after, lambda it: it["circuitBreaker"][wait_of])
+
+    def wait_for_the_next(self, seen: Timeline) -> None:
+        """A second change within the hour waits for the next restart, and says so."""
+        before, rolls = seen.written[-1], self.rolls()
+        self.change({"tuning": AGAIN_BY_HAND})
+        wait(self.waits_for_a_restart, f"{self.name}: a word that the change waits")
+        assert (self.rolls(), seen.written[-1]) == (rolls, before)
 
     def spike(self, seen: Timeline, load: PodLoad) -> None:
         """More load than the pods carry: more replicas, and more workers in each where that takes no restart."""

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from agentscaler.core.assess import assess
-from agentscaler.core.capacity import RESERVE
+from agentscaler.core.capacity import RESERVE, WORTH_A_ROLL
 from agentscaler.core.learn import MemoryLaw
 from agentscaler.core.level import STEP_SECONDS
 from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
-from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe
+from tests.worlds import LEARNED, MEBIBYTE, POLICY, TARGET, Loop, observe, workers
 
 TEN = replace(
     POLICY,
@@ -174,3 +174,35 @@ def test_the_tail_is_known_after_two_hours() -> None:
         assert s.law is not None
         tails.append(s.law.headroom_bytes / (0.2 * 2048 * MEBIBYTE))
     assert tails[0] < 0.5 < tails[1] < tails[2] <= tails[3] == pytest.approx(1.0)
+
+
+def obeyed(loop: Loop, ticks: int = 720, start: int = 10, **values: Any) -> list[int]:
+    """The workers whenever they moved, of pods that take what was decided."""
+    moves = [start]
+    for _ in range(ticks):
+        decision = loop.tick(**(kept() | {"worker_limit": float(moves[-1])} | values))
+        if workers(decision) != moves[-1]:
+            moves.append(workers(decision))
+    return moves
+
+
+def test_settings_that_come_by_a_restart_move_seldom_and_by_what_is_worth_one() -> None:
+    hot = obeyed(learned(Loop(TEN, ROOMY)))
+    rolled = obeyed(learned(Loop(TEN, replace(ROOMY, restart_delivery=True))))
+    assert len(hot) > 2 * len(rolled) > 2
+    for low, high in pairwise(rolled):
+        assert high >= WORTH_A_ROLL * low
+
+
+def test_the_reserve_alone_is_worth_no_restart_and_a_users_minimum_is() -> None:
+    loop = learned(Loop(TEN, replace(ROOMY, restart_delivery=True)))
+    assert obeyed(loop, 12) == [10]
+    loop.policy = replace(TEN, workers=replace(TEN.workers, min=11))
+    assert obeyed(loop, 12) == [10, 11]
+
+
+def test_the_reserve_stays_open_where_closing_it_would_take_a_restart() -> None:
+    loop = learned(Loop(TEN, replace(ROOMY, restart_delivery=True)))
+    grown = obeyed(loop, 12, queue_depth=300.0, in_flight=20.0)[-1]
+    assert grown > 2 * 10
+    assert obeyed(loop, 240, start=grown) == [grown]

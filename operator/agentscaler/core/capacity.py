@@ -18,6 +18,8 @@ LEAST_CACHE_CUT = 0.05
 DEFAULT_WORKERS = 8
 RESERVE = 1.3
 """Slots over the busy level that stand open for bursts, where memory has room: with fewer, bursts break through."""
+WORTH_A_ROLL = 1.25
+"""Workers that only a restart brings are asked for when they are so many times those of now, a fifth fewer pods."""
 BURST_GROWTH = 1.3
 """A burst that has made a queue is taken to have grown so far since the last scrapes, which tell of it late."""
 JUMP = 2.0
@@ -87,7 +89,22 @@ def delivered_workers(s: Situation, workers: int) -> int:
 
 def base_workers(s: Situation) -> int:
     """The busy level that replicas are sized for: slots above it are the reserve for bursts."""
-    return fixed_workers(s) or max(s.policy.workers.min, min(busy_level(s), reachable_workers(s)))
+    level = max(s.policy.workers.min, min(busy_level(s), reachable_workers(s)))
+    return fixed_workers(s) or (level if _worth_a_roll(s, level) else min(level, _present_workers(s)))
+
+
+def _worth_a_roll(s: Situation, workers: int) -> bool:
+    """Whether pods may get so many workers: where settings come by a restart, slots for little are not worth one.
+
+    Slots that stand open cost nothing and stay; a reserve for bursts comes with workers that are needed.
+    """
+    return not s.target.restart_delivery or workers >= WORTH_A_ROLL * _present_workers(s)
+
+
+def _present_workers(s: Situation) -> int:
+    """Those that pods have, within the user's bounds."""
+    bounds = s.policy.workers
+    return min(max(s.workers_in_force or s.current.workers or DEFAULT_WORKERS, bounds.min), bounds.max)
 
 
 def follow_demand(s: Situation, d: Draft) -> Draft:
@@ -187,6 +204,8 @@ def needed_workers(s: Situation, demand: Demand, base: int, reach: int) -> int:
     the cache as it is are opened at once. The cache gives way only for workers that are needed for sure.
     """
     needed, safe = workers_for_demand(s, demand, base), safe_workers(s, cache_bytes_in_force(s))
+    if not _worth_a_roll(s, needed):
+        return min(_present_workers(s), safe, reach)
     if demand.surge:
         needed = max(needed, safe)
     elif s.law is not None and s.law.learned:
