@@ -80,10 +80,13 @@ async def test_a_restart_delivers_settings_at_most_once_in_its_interval(stage: S
     delivery = {"mode": "Restart", "minRestartIntervalSeconds": 7200}  # a rollout may take many ticks
     stage.apply(delivery=delivery, tuning={"workers": {"min": 4, "initial": 4}})
     await stage.settle()
-    stage.apply(delivery=delivery, tuning={"workers": {"min": 6, "initial": 6}})
+    assert stage.tuning()["cache"]["maxBytes"] == 256 * 2**20
+    smaller = {"cache": {"min": "64Mi", "max": "64Mi"}}
+    stage.apply(delivery=delivery, tuning=smaller | {"workers": {"min": 6, "initial": 6}})
     await stage.tick()
     generation = stage.tuning()["generation"]
-    assert stage.tuning()["workers"]["maxConcurrent"] == 6
+    assert stage.tuning()["workers"]["maxConcurrent"] == 6, "no step before it that frees memory: it would be a restart"
+    assert stage.tuning()["cache"]["maxBytes"] == 64 * 2**20
     template = stage.deployment()["spec"]["template"]["metadata"]["annotations"]
     assert template["agentscaler.dev/settings-generation"] == str(generation)
     assert stage.status()["lastRestartTime"]

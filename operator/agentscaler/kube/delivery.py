@@ -79,8 +79,8 @@ class Delivery:
     def _next_step(self, case: Case, facts: ConfigMapFacts | None, wanted: Settings, memo: Memo) -> Settings:
         """`wanted`, or what has to come before it so that a pod never holds more memory than it may."""
         live = tuning.settings_of(facts.tuning) if facts is not None and facts.tuning else None
-        if live is None:
-            return wanted
+        if live is None or _by_restart(case):
+            return wanted  # a new process starts with all of it; two steps would be two restarts
         step = tuning.frees_first(live, wanted)
         if step != wanted:
             memo.freed_at = case.now
@@ -106,8 +106,7 @@ class Delivery:
         record = case.record
         reported = case.observation.value(SignalName.APPLIED_GENERATION)
         status = (record.status.get("settings") or {}).get("generation") or 0
-        restart = record.spec is not None and delivery_choice(record.spec).restart
-        if memo.tuning and same and (facts is None or restart):
+        if memo.tuning and same and (facts is None or _by_restart(case)):
             # Put back after a hand: no pod has read anything else, so that the same content keeps its generation.
             return memo.tuning
         newest = max(status, _generation(memo.tuning), (facts.generation if facts else 0) or 0, int(reported or 0))
@@ -253,6 +252,10 @@ def _delivered(status: bool | None, reason: Reason, message: str) -> Condition:
 
 def _generation(text: str | None) -> int:
     return tuning_generation(text) or 0
+
+
+def _by_restart(case: Case) -> bool:
+    return case.record.spec is not None and delivery_choice(case.record.spec).restart
 
 
 def _holds(text: str | None, settings: Settings) -> bool:
