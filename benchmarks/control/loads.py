@@ -9,6 +9,7 @@ from agentscaler.simulate.recording import Trace
 from agentscaler.simulate.state import Floats
 from agentscaler.simulate.suite import Load
 from agentscaler.simulate.workload import measured_calls
+from benchmarks.control.natures import Nature
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Synthetic:
     name: str
 
 
-AnyLoad = Load | Synthetic
+AnyLoad = Load | Synthetic | Nature
 
 
 def loads(*, full: bool) -> tuple[AnyLoad, ...]:
@@ -28,6 +29,8 @@ def loads(*, full: bool) -> tuple[AnyLoad, ...]:
 
 
 def draw(load: AnyLoad, seed: int) -> Trace:
+    if isinstance(load, Nature):
+        return load.trace(seed)
     if isinstance(load, Synthetic):
         return replace(synthetic.trace(load.name, seed=seed), name=load.name)
     folder = suite.folder()

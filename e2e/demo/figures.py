@@ -195,8 +195,6 @@ def _figure(report: Report, clock: Clock, data: list[Figure], *titles: str) -> F
     layout = {
         "height": 90 + PANEL_PIXELS * len(titles),
         "hovermode": "closest",
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 45},
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {"anchor": lowest, "title": {"text": "seconds"}, "range": [0, clock.since(clock.ended)]},
         "shapes": _phases(report, clock),
     }

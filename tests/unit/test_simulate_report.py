@@ -175,6 +175,24 @@ def test_holes_and_outages_are_marked_at_their_time() -> None:
     ]
 
 
+def test_the_legend_tells_what_bands_and_shapes_mean() -> None:
+    t = steady(outage=[0.0] * 5 + [1.0] * 2 + [0.0] * 3)
+    plain, marked = (course({"p": t}, colours(["p"]), holes=holes) for holes in ((), [(60, 120)]))
+    assert [line["name"] for line in plain["data"] if line["mode"] == "markers"] == ["the provider fails"]
+    assert "nothing is known" in {line["name"] for line in marked["data"]}
+    two = pareto([row(trace="a"), row(trace="b", cost_ratio=2.0)], colours(["agentscaler"]))["data"]
+    assert two[0]["marker"]["symbol"] == [two[1]["marker"]["symbol"], two[2]["marker"]["symbol"]]
+    assert [each["name"] for each in two[1:]] == ["a", "b"]
+
+
+def test_a_hole_is_neither_filled_nor_a_load_of_nothing() -> None:
+    t = steady(running=[6.0, 6.0, np.nan, 6.0, 6.0, *[6.0] * 5])
+    load, filled, *_ = course({"p": t}, colours(["p"]), holes=[(120, 180)])["data"]
+    assert load["y"][8:12] == [None] * 4
+    assert None not in load["y"][:8]
+    assert filled["y"][7:13] == [6, 0, 0, 0, 0, 6]
+
+
 def test_the_frontier_holds_who_is_not_beaten() -> None:
     rows = [
         row("cheap", violation_percent=3.0, cost_ratio=1.0),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 
-from agentscaler.simulate.plot import COLOURS, GREY_BAND, OUTAGE_BAND, Figure, band, line, panels
+from agentscaler.simulate.plot import COLOURS, GREY_BAND, OUTAGE_BAND, Figure, band, line, panels, sign
 from agentscaler.simulate.steps import Steps, shortened
 
 Row = Mapping[str, Any]
@@ -60,10 +61,12 @@ def pareto(rows: Sequence[Row], palette: Mapping[str, str]) -> Figure:
         )
     if len(traces) == 1:
         data.append(_frontier(points))
+    else:
+        data += [sign(name, "#777777", symbol) for name, symbol in zip(traces, cycle(SYMBOLS), strict=False)]
     unit = "replica-hours" if any(row.get("cost_ratio") is None for row in rows) else "cost over clairvoyant"
     layout = {
         "height": 460,
-        "xaxis": {"title": {"text": "violations, % of requests"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "violations, % of requests"}, "autorangeoptions": {"include": 0}},
         "yaxis": {"title": {"text": unit}},
         "shapes": [_gate()],
     }
@@ -87,16 +90,22 @@ def course(
     """
     short = {policy: shortened(run, MOST_POINTS) for policy, run in runs.items()}
     some = next(iter(short.values()))
-    data = [line(_axis(some, started_at), some.arrivals / some.step_seconds, "load", "#555555", 1)]
     load = some.running + some.queued
-    data.append(line(_axis(some, started_at), load, f"load under {next(iter(short))}", "#bbbbbb", 2, fill=True))
+    arrivals = np.where(np.isnan(load), np.nan, some.arrivals / some.step_seconds)
+    data = [line(_axis(some, started_at), arrivals, "load", "#555555", 1)]
+    # plotly would fill a gap from side to side.
+    filled = np.nan_to_num(load)
+    data.append(line(_axis(some, started_at), filled, f"load under {next(iter(short))}", "#bbbbbb", 2, fill=True))
     for policy, run in short.items():
         x, colour = _axis(run, started_at), palette[policy]
         data.append(line(x, run.slots, policy, colour, 2, steps=True, group=policy, legend=True))
         per_minute = run.violations * 60.0 / run.step_seconds
         data.append(line(x, per_minute, policy, colour, 3, group=policy))
         data.append(line(x, np.cumsum(run.billed_seconds) / 3600.0, policy, colour, 4, group=policy))
-    spans = [(*hole, GREY_BAND) for hole in holes] + [(*outage, OUTAGE_BAND) for outage in _outages(some)]
+    outages = _outages(some)
+    data += [sign("nothing is known", GREY_BAND)] if holes else []
+    data += [sign("the provider fails", OUTAGE_BAND)] if outages else []
+    spans = [(*hole, GREY_BAND) for hole in holes] + [(*outage, OUTAGE_BAND) for outage in outages]
     layout: dict[str, Any] = {
         "height": 760,
         "hovermode": "x unified",

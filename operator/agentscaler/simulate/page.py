@@ -23,7 +23,10 @@ _SCRIPT: Final = """
 for (const each of document.querySelectorAll('script.figure')) {
   const figure = JSON.parse(each.textContent), place = document.createElement('div');
   each.after(place);
-  const base = {margin: {l: 60, r: 20, t: 20, b: 45}, legend: {orientation: 'h', y: 1.06}, font: {size: 12}};
+  const legend = {orientation: 'h', y: 1, yanchor: 'bottom'};
+  // The tools stand beside the figure: above it they would cover the legend.
+  const modebar = {orientation: 'v', bgcolor: 'rgba(0,0,0,0)'};
+  const base = {margin: {l: 60, r: 40, t: 20, b: 45}, legend, modebar, font: {size: 12}};
   Plotly.newPlot(place, figure.data, {...base, ...figure.layout}, {responsive: true, displaylogo: false});
 }
 """

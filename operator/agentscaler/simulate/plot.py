@@ -65,6 +65,12 @@ def line(
     return made
 
 
+def sign(name: str, colour: str, symbol: str = "square") -> Figure:
+    """An entry of the legend alone, for what is drawn as a band or told by the shape of a marker."""
+    marker = {"color": colour, "size": 11, "symbol": symbol}
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker}
+
+
 def axis(name: str, number: int) -> str:
     """The name of the n-th axis: `y`, `y2`, ..."""
     return name if number == 1 else f"{name}{number}"
@@ -79,7 +85,7 @@ def panels(titles: Sequence[tuple[str, float, float]]) -> Figure:
 
 
 def band(first: Any, last: Any, colour: str, label: str | None = None) -> Figure:
-    """A span of the x axis, behind the lines of all panels. A label stands upright at its begin."""
+    """A span of the x axis, behind the lines of all panels. A label stands upright at its begin, below the top."""
     made: Figure = {
         "type": "rect",
         "yref": "paper",
@@ -93,5 +99,6 @@ def band(first: Any, last: Any, colour: str, label: str | None = None) -> Figure
     }
     if label is not None:
         font = {"size": 10, "color": "#777777"}
-        made["label"] = {"text": label, "textangle": -90, "textposition": "top left", "font": font}
+        place = {"textangle": -90, "textposition": "top left", "xanchor": "right"}
+        made["label"] = {"text": label, "font": font, **place}
     return made
