@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from agentscaler.core.hold import LEAST_HOLD_SECONDS, MOST_TOKENS, TOKENS_PER_SECOND, TURN_SECONDS
+from agentscaler.core.hold import (
+    LEAST_HOLD_SECONDS,
+    LONGEST_LEARNED_SECONDS,
+    MOST_TOKENS,
+    TOKENS_PER_SECOND,
+    TURN_SECONDS,
+)
 from agentscaler.core.memory import Change
-from agentscaler.core.policy import Mode, ReplicaPolicy, WorkerPolicy
+from agentscaler.core.policy import Mode, QuantileObjective, ReplicaPolicy, WorkerPolicy
 from tests.flow import Flow
 from tests.worlds import FLOOD, POLICY, START, TARGET, Loop
 
@@ -45,6 +51,25 @@ def test_a_peak_that_came_back_and_hurt_is_held_longer() -> None:
     flow.run(3000)
     assert max(flow.waits) > 1.0, "or nothing hurt"
     assert flow.memory.learned.hold_seconds > LEAST_HOLD_SECONDS + 60
+
+
+@pytest.mark.parametrize(("quantile", "longer"), [(0.995, True), (0.5, False)])
+def test_a_peak_that_comes_back_late_is_held_for_long_only_where_more_are_late_than_was_promised(
+    quantile: float, longer: bool
+) -> None:
+    flow = recurring(700, 30.0)
+    promise = replace(FIXED.objectives, queue_wait=QuantileObjective(quantile, 5.0))
+    flow.policy = replace(FIXED, objectives=promise)
+    flow.run(6000)
+    assert max(flow.waits) > 5.0
+    assert (flow.memory.learned.hold_seconds > LONGEST_LEARNED_SECONDS) is longer
+
+
+def test_what_is_ordered_on_top_of_a_burst_is_not_held_after_it() -> None:
+    flow = recurring(3000, 30.0)
+    flow.run(1050)
+    ordered = max(decision.settings.replicas for decision in flow.decisions)
+    assert 15 < max(need.value for need in flow.memory.needs) < 0.6 * ordered, "a burst of 60 runs on pods of 4"
 
 
 def test_a_peak_that_came_back_and_did_not_hurt_is_held_no_longer() -> None:

@@ -20,13 +20,14 @@ from agentscaler.core.budget import remember_failures
 from agentscaler.core.cache import tune_cache
 from agentscaler.core.capacity import (
     base_workers,
+    delivered_workers,
     follow_demand,
-    needed_for_forecast,
     needed_workers,
     reachable_workers,
     recent,
 )
 from agentscaler.core.decision import Decision
+from agentscaler.core.demand import replicas_for
 from agentscaler.core.drain import remember_cuts, spare_running
 from agentscaler.core.external import external_replicas, follow_external, keep_unknown_external
 from agentscaler.core.fallback import fall_back, remember_blindness
@@ -221,8 +222,10 @@ def _with_needs(s: Situation, d: Draft, memory: Memory) -> Memory:
         )
         need = raw if isinstance(raw, int) else s.current.replicas
         if s.demand.surge:
-            # What only a backlog asks for goes with the backlog.
-            need = min(need, max(needed_for_forecast(s, s.demand, base_workers(s)), external_replicas(s) or 0))
+            # What only a backlog asks for goes with the backlog, and so does the margin on top of a burst.
+            runs = min(s.demand.ahead_runs, s.demand.arrival_rate * s.demand.service_seconds)
+            lasting = replicas_for(runs, delivered_workers(s, base_workers(s)))
+            need = min(need, max(lasting, external_replicas(s) or 0))
         workers = needed_workers(s, s.demand, base_workers(s), reachable_workers(s))
         if s.knowledge is Knowledge.PARTIAL and s.memory.known_since is None:
             # A lower bound is no recommendation to shrink to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentscaler.api.conditions import Reason
 from agentscaler.core.capacity import base_workers, needed_for_forecast, recent
+from agentscaler.core.margin import is_broken
 from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.policy import ScalingRules
 from agentscaler.core.shape import HPA_TOLERANCE, stabilized, within_tolerance
@@ -12,9 +13,10 @@ from agentscaler.core.values import replace
 
 LEAST_HOLD_SECONDS = 120.0
 LONGEST_HOLD_SECONDS = 900.0
-LONGEST_LEARNED_SECONDS = 420.0
+LONGEST_LEARNED_SECONDS, LONGEST_WHILE_BROKEN_SECONDS = 420.0, 1800.0
+"""A longer hold costs more than the wait that it spares; the second while more are late than was promised."""
 HELD_START_UPS = 4
-REGRET_SECONDS = 900.0
+REGRET_SECONDS = 1800.0
 """A size that is needed again within this time was given up too soon."""
 REGRET_FACTOR = 1.1
 FORGET_HALF_LIFE_SECONDS = 4 * 3600.0
@@ -74,7 +76,7 @@ def hold_peaks(s: Situation, d: Draft) -> Draft:
 def hold_seconds(s: Situation) -> float:
     """Without `behavior`: what takes long to come back, or has come back soon before, is held longer."""
     start_ups = HELD_START_UPS * s.memory.learned.start_up_seconds
-    return min(max(LEAST_HOLD_SECONDS, start_ups, s.memory.learned.hold_seconds), LONGEST_HOLD_SECONDS)
+    return max(min(max(LEAST_HOLD_SECONDS, start_ups), LONGEST_HOLD_SECONDS), s.memory.learned.hold_seconds)
 
 
 def _worth_a_change(s: Situation, wanted: int) -> bool:
@@ -119,7 +121,9 @@ def remember_changes(s: Situation, replicas: int, memory: Memory) -> Memory:
         if regretted:
             # How long it would have had to be held, if that is not dearer than the wait.
             lasting = REGRET_FACTOR * (s.now - max(each.at for each in regretted) + hold)
-            hold = max(hold, lasting) if lasting <= LONGEST_LEARNED_SECONDS else hold
+            broken = is_broken(s.memory.learned, s.policy.objectives)
+            longest = LONGEST_WHILE_BROKEN_SECONDS if broken else LONGEST_LEARNED_SECONDS
+            hold = max(hold, lasting) if lasting <= longest else hold
             given_up = tuple(each for each in given_up if each not in regretted)
     if after < before:
         given_up = (*given_up, Sample(s.now, float(before)))

@@ -92,15 +92,25 @@ def _reserved(reserve: float) -> float:
     return min(max(reserve - 1.0, 0.0) / (FULL_RESERVE - 1.0), 1.0)
 
 
-def _deviations(learned: Learned, objectives: Objectives, reserve: float) -> float:
-    neutral = NEUTRAL - RESERVED * _reserved(reserve)
+def is_broken(learned: Learned, objectives: Objectives) -> bool:
+    """Whether more runs have been late than was promised."""
+    share = _share(learned, objectives)
+    return objectives.queue_wait is not None and share is not None and share > 1.0 - objectives.queue_wait.quantile
+
+
+def _share(learned: Learned, objectives: Objectives) -> float | None:
+    """Share of late runs, the prior of an hour among them; None before any."""
     if objectives.queue_wait is None:
+        return None
+    aim, lateness = AIM * (1.0 - objectives.queue_wait.quantile), learned.lateness
+    prior = PRIOR_SECONDS * (lateness.runs / lateness.seconds) if lateness.seconds else 0.0
+    return (lateness.late + aim * prior) / (lateness.runs + prior) if lateness.runs + prior > 0 else None
+
+
+def _deviations(learned: Learned, objectives: Objectives, reserve: float) -> float:
+    neutral, share = NEUTRAL - RESERVED * _reserved(reserve), _share(learned, objectives)
+    if objectives.queue_wait is None or share is None:
         return neutral
     aim = AIM * (1.0 - objectives.queue_wait.quantile)
-    lateness = learned.lateness
-    prior = PRIOR_SECONDS * (lateness.runs / lateness.seconds) if lateness.seconds else 0.0
-    if lateness.runs + prior <= 0:
-        return neutral
-    share = (lateness.late + aim * prior) / (lateness.runs + prior)
     off = (share - aim) / aim
     return min(max(neutral + (TIGHTEN if off > 0 else LOOSEN) * off, LEAST), MOST)
