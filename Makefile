@@ -31,7 +31,7 @@ demo: tools ## Watch the operator keep an agent service inside its objectives (K
 
 # GOGC: with rarer garbage collections an API server starts with a sixth less CPU time.
 test: tools ## All tests but kind's
-	GOGC=400 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+	GOGC=400 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 5 --dist loadgroup --no-loadscope-reorder
 
 search: setup ## Search the decision core's properties for new faults (EFFORT=20 draws as many more examples)
 	EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile=search tests/property tests/unit/test_core_state.py tests/unit/test_core_external.py tests/unit/test_core_schedules.py

@@ -90,13 +90,17 @@ class Upstream:
 
     def __init__(self, time_scale: float, seed: int | None = None) -> None:
         self._fail_seconds = FAIL_SECONDS * time_scale
-        self._random = random.Random(seed)
+        self._seed = seed
+        self._in_flight = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._random = random.Random(self._seed)
         self._mode = Mode()
         self._bucket = TokenBucket(self._mode.requests_per_second)
         self._calls: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._failed_by_kind: Counter[str] = Counter()
-        self._in_flight = 0
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -106,6 +110,7 @@ class Upstream:
                 web.put("/mode", self.put_mode),
                 web.get("/mode", self.get_mode),
                 web.get("/stats", self.stats),
+                web.post("/reset", self.reset),
             ]
         )
         return application
@@ -159,8 +164,13 @@ class Upstream:
     async def get_mode(self, _: web.Request) -> web.Response:
         return web.json_response(asdict(self._mode))
 
+    async def reset(self, _: web.Request) -> web.Response:
+        """As a new process would be; calls that are under way go on."""
+        self._begin()
+        return web.json_response({})
+
     async def stats(self, _: web.Request) -> web.Response:
-        """Calls, and those that ended without an answer for the caller; all from the start of the process."""
+        """Calls, and those that ended without an answer for the caller; all from the start or the last reset."""
         return web.json_response(
             {
                 "calls": self._calls.total(),

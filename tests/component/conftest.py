@@ -26,14 +26,14 @@ pytest.register_assert_rewrite("tests.component.agent_checks")  # or its asserts
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
-STAGES_OF_THEIR_OWN = ("test_operator_quiet.py", "test_operator_policies.py")
-"""They need nothing of what others began, and wait for minutes: beside them they cost no time."""
+PATIENT_STAGE = "test_operator_policies.py"
+PATIENT = (PATIENT_STAGE, "test_operator_quiet.py")
+"""They need nothing of what others began, and wait for minutes: on a stage of their own they cost no time."""
 LONGEST_FIRST = (
     SHARED_STAGE,
-    "test_operator_policies.py",
+    PATIENT_STAGE,
     "test_lease.py",
     "test_chart_install.py",
-    "test_operator_quiet.py",
     "test_app_trouble.py",
     "test_app.py",
     "test_fleet.py",
@@ -62,16 +62,25 @@ def _rank(item: pytest.Item) -> int:
 
 
 def _group(item: pytest.Item) -> str:
-    """Tests of one file share fixtures; those of the operator's stage share one stage across files."""
+    """Tests of one file share fixtures; those of an operator's stage share it across files."""
     name = item.path.name
-    return SHARED_STAGE if name.startswith(SHARED_STAGE) and name not in STAGES_OF_THEIR_OWN else name
+    if name in PATIENT:
+        return PATIENT_STAGE
+    return SHARED_STAGE if name.startswith(SHARED_STAGE) else name
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Upstream]:
+    """One process for all agents of a module."""
+    with Upstream(time_scale=TIME_SCALE) as started:
+        yield started
 
 
 @pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[Upstream]:
-    """The model provider of an agent."""
-    with Upstream(tmp_path, time_scale=TIME_SCALE) as started:
-        yield started
+def upstream(provider: Upstream) -> Upstream:
+    """The model provider of an agent, which nobody has called yet."""
+    provider.reset()
+    return provider
 
 
 @pytest.fixture

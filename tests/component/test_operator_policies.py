@@ -10,7 +10,7 @@ import pytest
 
 from e2e.harness.cluster import ControlPlane
 from tests.component.operator_service import NAMESPACE, Service, template
-from tests.component.operator_stage import Stage, growing, shared_stage
+from tests.component.operator_stage import Stage, busy_until_quiet, growing, shared_stage
 
 PLAYED = template(real=False)
 """Pods without a process: nothing is known of them, so that sizes move by order only."""
@@ -45,8 +45,11 @@ def services(stage: Stage) -> Services:
         blind=played(stage, "blind", fallback={"failureThreshold": 3, "replicas": 3}),
         stateful=growing(stage, "stateful", statefulness="inMemory"),
     )
+    calm = busy_until_quiet(stage)
     found.stateful.until_serving()
     found.stateful.load(6)
+    calm.until_serving()
+    calm.load(6)
     return found
 
 

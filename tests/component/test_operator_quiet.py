@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.harness.cluster import ControlPlane
-from tests.component.operator_stage import Stage, contested, growing, shared_stage
+from tests.component.operator_stage import Stage, busy_until_quiet, contested, shared_stage
 
 WINDOW_SECONDS = 60.0
 
@@ -18,19 +18,18 @@ def stage(request: pytest.FixtureRequest, cluster: ControlPlane) -> Iterator[Sta
 
 
 def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(stage: Stage) -> None:
-    service = growing(stage, "spiky")
+    service = busy_until_quiet(stage)
     service.until_condition("Ready", "True")
-    if service.replicas < 3:  # this module runs alone
-        service.load(6)
-        service.until_size(3)
-        service.until_serving(3)
+    service.load(6)
+    service.until_size(3)
+    service.until_serving(3)
     peak = max(service.metric("agent_worker_limit"))
     service.until_edited(pausedScaleIn=True)
     service.load(0)
 
     def stopped() -> bool:
         """Whether a decision would have removed pods and was stopped by the pause alone."""
-        steps = stage.records("spiky")[-1]["decision"]["steps"]
+        steps = stage.records(service.name)[-1]["decision"]["steps"]
         return any(step["knob"] == "replicas" and step["reason"] == "Paused" for step in steps)
 
     service.until(stopped, "a scale-in that the pause stopped", 3 * WINDOW_SECONDS)

@@ -85,3 +85,13 @@ async def test_the_upstream_refuses_a_mode_that_makes_no_sense(upstream: TestCli
 async def test_the_upstream_refuses_a_call_that_makes_no_sense(upstream: TestClient[Any, Any], body: bytes) -> None:
     async with asyncio.timeout(5):
         assert (await upstream.post("/complete", data=body)).status == 400
+
+
+async def test_a_provider_that_is_reset_is_as_at_its_start(upstream: TestClient[Any, Any]) -> None:
+    before = await (await upstream.get("/stats")).json()
+    await upstream.put("/mode", data=b'{"mode": "outage"}')
+    assert (await upstream.post("/complete", data=b'{"seconds": 0}')).status == 503
+    assert await (await upstream.get("/stats")).json() != before
+    await upstream.post("/reset")
+    assert await (await upstream.get("/stats")).json() == before
+    assert (await upstream.post("/complete", data=b'{"seconds": 0}')).status == 200
