@@ -127,8 +127,8 @@ def test_a_size_that_a_person_names_is_there_or_waits_for_a_reason_that_is_told(
         target = replace(seen, replicas=size, ready_replicas=min(seen.ready_replicas, size))
         decision = decide(policy, target, replace(observation, evaluated_at=now), memory, now)
         before, size, memory = size, decision.settings.replicas, decision.memory
-        if size <= order or size > before:
-            return  # it is there, or demand has added to it
+        if size <= max(order, manual) or size > before:
+            return  # it is there (above a lower maximum, too), or demand has added to it
         assert limited(decision)[0]
         assert "spec.replicas names a smaller size" in condition(decision, ConditionType.SCALING_LIMITED).message
     loop = Loop(without_hold(policy), replace(TARGET, replicas=size, ready_replicas=size), memory, now)

@@ -76,7 +76,8 @@ def hold_peaks(s: Situation, d: Draft) -> Draft:
 def hold_seconds(s: Situation) -> float:
     """Without `behavior`: what takes long to come back, or has come back soon before, is held longer."""
     start_ups = HELD_START_UPS * s.memory.learned.start_up_seconds
-    return max(min(max(LEAST_HOLD_SECONDS, start_ups), LONGEST_HOLD_SECONDS), s.memory.learned.hold_seconds)
+    learned = min(s.memory.learned.hold_seconds, LONGEST_WHILE_BROKEN_SECONDS)
+    return max(min(max(LEAST_HOLD_SECONDS, start_ups), LONGEST_HOLD_SECONDS), learned)
 
 
 def _worth_a_change(s: Situation, wanted: int) -> bool:
