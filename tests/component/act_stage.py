@@ -186,9 +186,11 @@ class Stage:
 
     def is_settled(self, name: str = "one") -> bool:
         self.report(name)
-        held = self.conditions(name)
+        found = self.object(name)
+        status = found.get("status") or {}
+        held = {each["type"]: each["status"] for each in status.get("conditions", ())}
         wanted = {"Ready": "True", "Reconciling": "False", "Stalled": "False"}
-        is_seen = self.status(name).get("observedGeneration") == self.object(name)["metadata"]["generation"]
+        is_seen = status.get("observedGeneration") == found["metadata"]["generation"]
         return is_seen and wanted.items() <= held.items()
 
     async def until_rolled_out(self, name: str = "one") -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
 
+from agentscaler.api import crd
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
 from e2e.harness.cluster import ControlPlane
@@ -26,14 +27,15 @@ pytest.register_assert_rewrite("tests.component.agent_checks")  # or its asserts
 HERE = Path(__file__).parent
 _numbers = itertools.count(1)
 SHARED_STAGE = "test_operator_"
-PATIENT_STAGE = "test_operator_policies.py"
-PATIENT = (PATIENT_STAGE, "test_operator_quiet.py")
-"""They need nothing of what others began, and wait for minutes: on a stage of their own they cost no time."""
+PATIENT_STAGE = "test_operator_patience.py"
+"""It needs nothing of what others began, and waits for minutes: on a stage of its own it costs no time."""
+BARE = ("test_chart_install.py", "test_without_crd.py")
+"""They share a control plane without the CRDs."""
 LONGEST_FIRST = (
     SHARED_STAGE,
     PATIENT_STAGE,
     "test_lease.py",
-    "test_chart_install.py",
+    BARE[0],
     "test_app_trouble.py",
     "test_app.py",
     "test_fleet.py",
@@ -64,9 +66,9 @@ def _rank(item: pytest.Item) -> int:
 def _group(item: pytest.Item) -> str:
     """Tests of one file share fixtures; those of an operator's stage share it across files."""
     name = item.path.name
-    if name in PATIENT:
-        return PATIENT_STAGE
-    return SHARED_STAGE if name.startswith(SHARED_STAGE) else name
+    if name in BARE:
+        return BARE[0]
+    return SHARED_STAGE if name.startswith(SHARED_STAGE) and name != PATIENT_STAGE else name
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,21 @@ def cluster() -> Iterator[ControlPlane]:
     with ControlPlane() as control_plane:
         control_plane.install_crds()
         yield control_plane
+
+
+@pytest.fixture(scope="session")
+def _bare() -> Iterator[ControlPlane]:
+    with ControlPlane(pod_startup_seconds=0, service_account_admission=True) as control_plane:
+        yield control_plane
+
+
+@pytest.fixture
+def bare(_bare: ControlPlane) -> Iterator[ControlPlane]:
+    """A control plane without the CRDs, whose pods have ServiceAccounts and tokens as anywhere else."""
+    yield _bare
+    kinds = "clusterroles,clusterrolebindings,crds"
+    _bare.kubectl("delete", kinds, "--selector=app.kubernetes.io/part-of=agentscaler", "--ignore-not-found")
+    _bare.kubectl("delete", "crds", crd.NAME, "--ignore-not-found")
 
 
 @pytest.fixture

@@ -194,11 +194,6 @@ def growing(stage: Stage, name: str, **spec: Any) -> Service:
     )
 
 
-def busy_until_quiet(stage: Stage) -> Service:
-    """The service that comes up beside the tests of policies, and is looked at when its load ends."""
-    return growing(stage, "calm")
-
-
 def contested(stage: Stage) -> Service:
     """A service whose Deployment an HPA scales as well; nothing else is known of it."""
     tuning = {"intervalSeconds": 5, "replicas": {"min": 1, "max": 9}}

@@ -82,12 +82,6 @@ def test_an_operator_that_may_not_list_its_objects_says_so(
     assert "may not list agentdeployments.agentscaler.dev in the whole cluster" in error
 
 
-def test_without_the_crd_it_says_how_to_install_it(tmp_path: Path) -> None:
-    with ControlPlane(nodes=0) as bare, running(tmp_path, bare.kubeconfig) as operator:
-        assert operator.exit_code() == 1
-        assert "agentscaler crds | kubectl apply" in operator.said("cannot start")["error"]
-
-
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     with running(tmp_path, tmp_path / "absent") as operator:
         assert operator.exit_code() == 1

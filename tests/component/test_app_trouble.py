@@ -1,4 +1,4 @@
-"""The operator as a process while rights, the CRD, credentials or its own sanity are taken away."""
+"""The operator as a process while rights, credentials or its own sanity are taken away."""
 
 from __future__ import annotations
 
@@ -188,19 +188,6 @@ def test_when_nothing_may_be_read_or_said_any_more_readiness_says_it(
         until_ready(operator)
         edit(cluster, namespace, "one", replicas=2)
         until_size(cluster, namespace, "one", 2)
-
-
-def test_a_crd_that_is_removed_ends_it_with_the_mend(tmp_path: Path) -> None:
-    with ControlPlane(nodes=0) as own:
-        own.install_crds()
-        with running(tmp_path, own.kubeconfig) as operator:
-            until_ready(operator)
-            crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-            own.request("DELETE", f"{crds}/agentdeployments.agentscaler.dev").raise_for_status()
-            assert operator.exit_code() == 1
-            error = operator.said("the process ends")["error"]
-    assert "agentscaler crds | kubectl apply" in error
-    assert "removed while the operator ran" in error
 
 
 @pytest.mark.parametrize(

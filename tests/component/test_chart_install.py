@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,29 +24,15 @@ WAIT = ("--wait", "--timeout", "300s")
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def bare() -> Iterator[ControlPlane]:
-    """A cluster without the CRD, whose pods have ServiceAccounts and tokens as anywhere else."""
-    with ControlPlane(pod_startup_seconds=0, service_account_admission=True) as control_plane:
-        yield control_plane
-
-
-@pytest.fixture
-def clean(bare: ControlPlane) -> Iterator[ControlPlane]:
-    yield bare
-    kinds = "clusterroles,clusterrolebindings,crds"
-    bare.kubectl("delete", kinds, "--selector=app.kubernetes.io/part-of=agentscaler", "--ignore-not-found")
-    bare.kubectl("delete", "crds", crd.NAME, "--ignore-not-found")
-
-
 @pytest.fixture(params=VERSIONS)
-def helm(request: pytest.FixtureRequest, clean: ControlPlane, tmp_path: Path) -> Helm:
-    return Helm(request.param, tmp_path, clean.kubeconfig)
+def helm(request: pytest.FixtureRequest, bare: ControlPlane, tmp_path: Path) -> Helm:
+    return Helm(request.param, tmp_path, bare.kubeconfig)
 
 
 @pytest.fixture
-def helm4(clean: ControlPlane, tmp_path: Path) -> Helm:
-    return Helm("helm", tmp_path, clean.kubeconfig)
+def helm4(bare: ControlPlane, tmp_path: Path) -> Helm:
+    """For what the chart's own templates refuse, and what Helm has no part in."""
+    return Helm("helm", tmp_path, bare.kubeconfig)
 
 
 @pytest.fixture
@@ -64,36 +50,36 @@ def space(bare: ControlPlane) -> Callable[[], str]:
     return make
 
 
-def test_it_comes_changes_goes_back_and_goes(helm: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+def test_it_comes_changes_goes_back_and_goes(helm: Helm, bare: ControlPlane, space: Callable[[], str]) -> None:
     namespace, at = space(), ("--namespace",)
     said = helm.install(*WAIT, namespace=namespace)
     assert f"helm test {RELEASE}" in said
     assert "No Prometheus server" not in said
-    assert clean.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 1
-    clean.apply(agent(namespace))
-    before = clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
+    assert bare.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 1
+    bare.apply(agent(namespace))
+    before = bare.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
 
     upgrade = ("upgrade", RELEASE, str(CHART), *at, namespace, *WAIT)
     helm(*upgrade, "--reuse-values", "--set", "podMonitor.enabled=false")
-    assert restarts(clean, namespace) == 0
+    assert restarts(bare, namespace) == 0
     said = helm(*upgrade, values={"settings": {"tickSeconds": 2}})
     assert "No Prometheus server is configured" in said
-    assert "tickSeconds: 2" in config(clean, namespace)
-    assert restarts(clean, namespace) == 1
+    assert "tickSeconds: 2" in config(bare, namespace)
+    assert restarts(bare, namespace) == 1
     helm("rollback", RELEASE, "1", *at, namespace, *WAIT)
-    assert "tickSeconds: 5" in config(clean, namespace)
-    assert "http://prometheus:9090" in config(clean, namespace)
-    assert restarts(clean, namespace) == 2
+    assert "tickSeconds: 5" in config(bare, namespace)
+    assert "http://prometheus:9090" in config(bare, namespace)
+    assert restarts(bare, namespace) == 2
 
     helm("uninstall", RELEASE, *at, namespace, *WAIT)
-    wait_until(lambda: made_in(clean, namespace) == [], PATIENCE_SECONDS, "the end of the release")
-    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+    wait_until(lambda: made_in(bare, namespace) == [], PATIENCE_SECONDS, "the end of the release")
+    assert bare.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
     helm.install(*WAIT, namespace=namespace)
-    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+    assert bare.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
     helm("uninstall", RELEASE, *at, namespace)
 
 
-def test_several_replicas_and_every_volume_come_up(helm4: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+def test_several_replicas_and_every_volume_come_up(helm4: Helm, bare: ControlPlane, space: Callable[[], str]) -> None:
     namespace = space()
     secret = {"secret": "absent", "key": "token"}
     server = {"url": "https://prometheus", "bearerToken": secret, "secretHeaders": {"X-Api-Key": secret}}
@@ -104,30 +90,30 @@ def test_several_replicas_and_every_volume_come_up(helm4: Helm, clean: ControlPl
         "networkPolicy": {"enabled": True},
     }
     helm4.install(*WAIT, namespace=namespace, values=values)
-    assert clean.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 2
+    assert bare.get(DEPLOYMENTS.path(namespace, RELEASE))["status"]["readyReplicas"] == 2
     budget = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/{RELEASE}"
-    wait_until(lambda: clean.get(budget)["status"].get("disruptionsAllowed") == 1, PATIENCE_SECONDS, "the budget")
-    assert clean.request("GET", f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/{RELEASE}").ok
+    wait_until(lambda: bare.get(budget)["status"].get("disruptionsAllowed") == 1, PATIENCE_SECONDS, "the budget")
+    assert bare.request("GET", f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/{RELEASE}").ok
 
 
-def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Callable[[], str]) -> None:
+def test_helm_test_asks_the_operator(helm4: Helm, bare: ControlPlane, space: Callable[[], str]) -> None:
     namespace = space()
-    helm.install(*WAIT, namespace=namespace)
+    helm4.install(*WAIT, namespace=namespace)
     path = PODS.path(namespace, f"{RELEASE}-test")
 
     def runs() -> bool:
         """Whether the pod of the test runs: it is not that of the test before, and kwok writes its status no more."""
-        answer = clean.request("GET", path)
+        answer = bare.request("GET", path)
         return answer.ok and answer.json()["status"]["phase"] == "Running"
 
     def end(phase: str) -> None:
         """What a kubelet would do; kwok ends no pods but those of Jobs."""
         wait_until(runs, PATIENCE_SECONDS, "the pod of the test")
         body = {"status": {"phase": phase}}
-        clean.request("PATCH", f"{path}/status", body, "application/merge-patch+json").raise_for_status()
+        bare.request("PATCH", f"{path}/status", body, "application/merge-patch+json").raise_for_status()
 
     with ThreadPoolExecutor(1) as thread:
-        ask = partial(helm, "test", RELEASE, "--namespace", namespace, "--timeout", "300s")
+        ask = partial(helm4, "test", RELEASE, "--namespace", namespace, "--timeout", "300s")
         asking = thread.submit(ask)
         end("Succeeded")
         assert "Succeeded" in asking.result()
@@ -138,7 +124,7 @@ def test_helm_test_asks_the_operator(helm: Helm, clean: ControlPlane, space: Cal
 
 
 def test_a_crd_that_was_kept_is_taken_over_by_another_release_on_demand_only(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     first, second = space(), space()
     helm.install(namespace=first)
@@ -147,112 +133,112 @@ def test_a_crd_that_was_kept_is_taken_over_by_another_release_on_demand_only(
         helm.install(namespace=second, release="second")
     for words in ("CustomResourceDefinition", crd.NAME, "ownership", RELEASE):
         assert words in str(refused.value)
-    assert made_in(clean, second) == []
+    assert made_in(bare, second) == []
     helm.install("--take-ownership", namespace=second, release="second")
-    assert clean.get(CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == "second"
+    assert bare.get(CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == "second"
 
 
 def test_a_second_operator_of_the_same_scope_is_refused(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm4: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     first, second, agents, others = space(), space(), space(), space()
-    helm.install(namespace=first)
+    helm4.install(namespace=first)
     with pytest.raises(HelmError) as refused:
-        helm.install(namespace=second, release="second", values={"crds": {"install": False}})
+        helm4.install(namespace=second, release="second", values={"crds": {"install": False}})
     for words in ("ClusterRole", "agentscaler-operator", "ownership"):
         assert words in str(refused.value)
-    assert made_in(clean, second) == []
-    helm("uninstall", RELEASE, "--namespace", first)
+    assert made_in(bare, second) == []
+    helm4("uninstall", RELEASE, "--namespace", first)
 
-    helm.install(namespace=first, values={"namespaces": [agents]})
-    install = partial(helm.install, namespace=second, release="second")
+    helm4.install(namespace=first, values={"namespaces": [agents]})
+    install = partial(helm4.install, namespace=second, release="second")
     with pytest.raises(HelmError) as refused:
         install(values={"namespaces": [others, agents], "crds": {"install": False}})
     for words in ("Role", "agentscaler-operator", agents, "ownership"):
         assert words in str(refused.value)
-    assert made_in(clean, second) + made_in(clean, others) == []
+    assert made_in(bare, second) + made_in(bare, others) == []
     install(values={"namespaces": [others], "crds": {"install": False}})
 
 
 def test_a_crd_of_an_older_version_is_named_and_upgraded_on_demand(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     namespace = space()
-    clean.apply(older())
+    bare.apply(older())
     with pytest.raises(HelmError) as refused:
         helm.install(namespace=namespace)
     for words in ("CustomResourceDefinition", crd.NAME, "app.kubernetes.io/managed-by"):
         assert words in str(refused.value)
-    assert made_in(clean, namespace) == []
-    assert not knows_paused(clean)
+    assert made_in(bare, namespace) == []
+    assert not knows_paused(bare)
     # Helm 4 applies as kubectl does, and so asks once more before it takes fields from kubectl.
     force = ("--force-conflicts",) if helm.version == "helm" else ()
     helm.install("--take-ownership", *force, namespace=namespace)
-    assert knows_paused(clean)
+    assert knows_paused(bare)
 
 
 def test_an_upgrade_upgrades_the_crd_and_leaves_the_objects(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str], tmp_path: Path
+    helm: Helm, bare: ControlPlane, space: Callable[[], str], tmp_path: Path
 ) -> None:
     namespace, old = space(), tmp_path / "old"
     shutil.copytree(CHART, old)
     (old / "files" / "crd.yaml").write_text(yaml.safe_dump(older()))
     helm("install", RELEASE, str(old), "--namespace", namespace, *WAIT)
-    assert not knows_paused(clean)
-    clean.apply(agent(namespace))
-    before = clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
+    assert not knows_paused(bare)
+    bare.apply(agent(namespace))
+    before = bare.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"]
     helm("upgrade", RELEASE, str(CHART), "--namespace", namespace, *WAIT)
-    assert knows_paused(clean)
+    assert knows_paused(bare)
     helm("rollback", RELEASE, "1", "--namespace", namespace, *WAIT)
-    assert not knows_paused(clean)
-    assert clean.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
+    assert not knows_paused(bare)
+    assert bare.get(AGENT_DEPLOYMENTS.path(namespace, "researcher"))["metadata"] == before
 
 
 def test_what_does_not_come_up_is_taken_back_on_demand(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     namespace = space()
     flag = "--rollback-on-failure" if helm.version == "helm" else "--atomic"
     with pytest.raises(HelmError):
         helm.install(flag, "--timeout", "3s", namespace=namespace, values={"nodeSelector": {"no": "such"}})
-    wait_until(lambda: made_in(clean, namespace) == [], PATIENCE_SECONDS, "the end of the release")
+    wait_until(lambda: made_in(bare, namespace) == [], PATIENCE_SECONDS, "the end of the release")
 
 
-def test_an_operator_on_a_crd_of_an_older_version_names_what_it_lacks(clean: ControlPlane, tmp_path: Path) -> None:
+def test_an_operator_on_a_crd_of_an_older_version_names_what_it_lacks(bare: ControlPlane, tmp_path: Path) -> None:
     def published(*, paused: bool) -> bool:
         """Whether OpenAPI, which follows a CRD after a while, tells of the new one and not of the one before."""
-        if not clean.request("GET", AGENT_DEPLOYMENTS.path("default")).ok:
+        if not bare.request("GET", AGENT_DEPLOYMENTS.path("default")).ok:
             return False
-        answer = clean.request("GET", "/openapi/v3/apis/agentscaler.dev/v1alpha1")
+        answer = bare.request("GET", "/openapi/v3/apis/agentscaler.dev/v1alpha1")
         return answer.ok and ('"paused"' in answer.text) is paused
 
-    clean.apply(older())
+    bare.apply(older())
     wait_until(lambda: published(paused=False), PATIENCE_SECONDS, "the older CRD in OpenAPI")
-    with running(tmp_path, clean.kubeconfig) as operator:
+    with running(tmp_path, bare.kubeconfig) as operator:
         assert operator.exit_code() == 1
         error = operator.said("cannot start")["error"]
     assert "lacks spec.paused, status.settings.cache." in error
     assert "helm upgrade" in error
-    clean.apply(crd.render())
+    bare.apply(crd.render())
     wait_until(lambda: published(paused=True), PATIENCE_SECONDS, "the CRD of now in OpenAPI")
-    with running(tmp_path, clean.kubeconfig) as operator:
+    with running(tmp_path, bare.kubeconfig) as operator:
         wait_until(lambda: operator.get("/livez").ok, PATIENCE_SECONDS, "the operator")
         operator.said("synced")
         wait_until(lambda: operator.metric("agentscaler_tick_duration_seconds_count") > 0, PATIENCE_SECONDS, "a tick")
 
 
 def test_a_namespace_that_is_not_there_is_named_before_anything_is_made(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm4: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     namespace, agents = space(), space()
     with pytest.raises(HelmError, match="there is no namespace nowhere: create it, or take it out of the list"):
-        helm.install(namespace=namespace, values={"namespaces": [agents, "nowhere"]})
-    assert made_in(clean, namespace) + made_in(clean, agents) == []
-    assert clean.request("GET", CRD).status_code == 404
+        helm4.install(namespace=namespace, values={"namespaces": [agents, "nowhere"]})
+    assert made_in(bare, namespace) + made_in(bare, agents) == []
+    assert bare.request("GET", CRD).status_code == 404
 
 
 def test_who_has_no_rights_in_a_namespace_installs_nothing_there(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str], tmp_path: Path
+    helm4: Helm, bare: ControlPlane, space: Callable[[], str], tmp_path: Path
 ) -> None:
     namespace, foreign = space(), space()
     api = "rbac.authorization.k8s.io"
@@ -264,29 +250,29 @@ def test_who_has_no_rights_in_a_namespace_installs_nothing_there(
         "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "admin"},
         "subjects": [subject],
     }
-    clean.apply(binding)
+    bare.apply(binding)
     may = ("auth", "can-i", "create", "secrets", "--namespace", namespace)
     who = f"--as=system:serviceaccount:{namespace}:default"
     wait_until(
-        lambda: clean.kubectl(*may, who, check=False).returncode == 0,
+        lambda: bare.kubectl(*may, who, check=False).returncode == 0,
         PATIENCE_SECONDS,
         "the rights in its own namespace",
     )
-    before = made_in(clean, namespace)
-    limited = Helm(helm.version, tmp_path, clean.user_kubeconfig(namespace, "default"))
+    before = made_in(bare, namespace)
+    limited = Helm(helm4.version, tmp_path, bare.user_kubeconfig(namespace, "default"))
     with pytest.raises(HelmError) as refused:
         limited.install(namespace=namespace, values={"namespaces": [namespace, foreign], "crds": {"install": False}})
     for words in (foreign, "forbidden"):
         assert words in str(refused.value)
-    assert made_in(clean, namespace) == before
-    assert made_in(clean, foreign) == []
+    assert made_in(bare, namespace) == before
+    assert made_in(bare, foreign) == []
 
 
 def test_monitors_without_the_prometheus_operator_are_refused_before_anything_is_made(
-    helm: Helm, clean: ControlPlane, space: Callable[[], str]
+    helm4: Helm, bare: ControlPlane, space: Callable[[], str]
 ) -> None:
     namespace = space()
     with pytest.raises(HelmError, match='no matches for kind "PodMonitor"'):
-        helm.install(namespace=namespace, values={"podMonitor": {"enabled": True}})
-    assert made_in(clean, namespace) == []
-    assert clean.request("GET", CRD).status_code == 404
+        helm4.install(namespace=namespace, values={"podMonitor": {"enabled": True}})
+    assert made_in(bare, namespace) == []
+    assert bare.request("GET", CRD).status_code == 404

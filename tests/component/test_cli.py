@@ -6,10 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from agentscaler.cli import app
@@ -17,13 +15,6 @@ from e2e.harness.cluster import ControlPlane
 
 ROOT = Path(__file__).parents[2]
 PATH = "/apis/agentscaler.dev/v1alpha1/namespaces/{}/agentdeployments"
-
-
-@pytest.fixture
-def bare() -> Iterator[ControlPlane]:
-    """A control plane without the CRD."""
-    with ControlPlane(nodes=0) as control_plane:
-        yield control_plane
 
 
 def invoke(cluster: ControlPlane, *arguments: str) -> Result:
@@ -102,16 +93,6 @@ def test_an_operator_url_that_does_not_answer_is_an_error(cluster: ControlPlane,
     result = invoke(cluster, "explain", "first", "-n", namespace, "--operator-url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "check --operator-url" in result.stderr
-
-
-def test_a_missing_crd_is_told_with_its_mend_and_the_mend_works(bare: ControlPlane) -> None:
-    for command in (["status"], ["status", "x"], ["explain", "x"]):
-        result = invoke(bare, *command)
-        assert result.exit_code == 1
-        assert "agentscaler crds | kubectl apply -f -" in result.stderr
-    bare.apply(CliRunner().invoke(app, ["crds"]).stdout)
-    definitions = bare.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
-    assert [item["metadata"]["name"] for item in definitions] == ["agentdeployments.agentscaler.dev"]
 
 
 def test_a_user_without_rights_is_told_which_one_is_missing(cluster: ControlPlane, namespace: str) -> None:

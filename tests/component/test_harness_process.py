@@ -16,7 +16,16 @@ from e2e.harness.process import PATIENCE_SECONDS, Process, free_port, wait_until
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def guarded(children: list[psutil.Process]) -> list[Path]:
+    """The directories that go with their parent: each has a shell that waits for that."""
+    return [Path(child.cmdline()[-1]) for child in children if child.name() == "sh"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "e2e.harness", "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -24,11 +33,11 @@ def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
         try:
             assert parent.stdout is not None
             directory = Path(parent.stdout.readline().partition("=")[2].strip()).parent
-            children = psutil.Process(parent.pid).children(recursive=True)
+            children = family(parent.pid)
             names = {child.name() for child in children}
             assert {"etcd", "kube-apiserver", "kube-scheduler", "kwok", "prometheus"} <= names
             assert directory.exists()
-            directories = [Path(child.cmdline()[-1]) for child in children if child.name() == "sh"]
+            directories = guarded(children)
             assert directory in directories
             assert len(directories) == 2
             parent.send_signal(number)
@@ -37,6 +46,26 @@ def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
             parent.kill()
     wait_until(lambda: not any(child.is_running() for child in children), PATIENCE_SECONDS, "the end of all children")
     assert not any(path.exists() for path in directories)
+
+
+def test_nothing_is_left_of_what_is_ended_while_it_starts() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "e2e.harness", "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        try:
+            wait_until(
+                lambda: "etcd" in {child.name() for child in family(parent.pid)}, PATIENCE_SECONDS, "its first part"
+            )
+            children = family(parent.pid)
+            directories = guarded(children)
+            assert len(directories) == 1
+            parent.send_signal(signal.SIGTERM)
+            said, _ = parent.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            parent.kill()
+    assert said == ""
+    wait_until(lambda: not any(child.is_running() for child in children), PATIENCE_SECONDS, "the end of all children")
+    assert not directories[0].exists()
 
 
 def test_a_child_dies_with_its_parent_whatever_thread_started_it(tmp_path: Path) -> None:

@@ -105,5 +105,5 @@ def test_nothing_shrinks_while_series_and_then_prometheus_are_gone_though_the_lo
     seen = service.seen(since)
     assert {each.replicas for each in seen} == {3}
     assert [each.workers for each in seen] == sorted(each.workers for each in seen)
-    # What happens when the window has passed is seen in test_operator_quiet, a minute later.
+    # What happens when the window has passed is seen in test_operator_patience.
     service.until_edited(pausedScaleIn=True)

@@ -78,8 +78,7 @@ def test_an_hpa_on_the_target_is_named_and_not_fought(stage: Stage) -> None:
     service.until_edited(tuning={"replicas": {"min": 4}})
     service.until_decided()
     assert max(each.replicas for each in service.seen()) <= 2
-    # It is seen to be gone in test_operator_quiet, half a minute later at most.
-    stage.remove_rival()
+    # What happens when it goes is seen in test_operator_patience.
 
 
 def test_kubectl_scale_of_the_object_sets_the_size_and_zero_means_zero(stage: Stage, services: Services) -> None:

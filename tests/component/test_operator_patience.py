@@ -1,4 +1,7 @@
-"""Sizes that users set otherwise than by demand: schedules, a fallback, state in memory, zero."""
+"""What takes a minute to be seen: sizes that users set otherwise than by demand, and what goes when the load has gone.
+
+All of it waits at the same time: what `evening` begins is looked at by the tests after it, the first to end first.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,16 @@ import pytest
 
 from e2e.harness.cluster import ControlPlane
 from tests.component.operator_service import NAMESPACE, Service, template
-from tests.component.operator_stage import Stage, busy_until_quiet, growing, shared_stage
+from tests.component.operator_stage import Stage, contested, growing, shared_stage
 
 PLAYED = template(real=False)
 """Pods without a process: nothing is known of them, so that sizes move by order only."""
 EVERY_DAY = {"start": "00:00", "end": "24:00"}
-LEAST_WINDOW = timedelta(seconds=20)
-LONGEST_WINDOW_SECONDS = 80.0
+LEAST_NIGHT = timedelta(seconds=20)
+LONGEST_NIGHT_SECONDS = 80.0
+LONG = 180.0
+"""Three times the window of signals, which must have passed before anything shrinks."""
+BUSY = 6.0
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +36,8 @@ class Services(NamedTuple):
     timed: Service
     blind: Service
     stateful: Service
+    calm: Service
+    contested: Service
 
 
 def played(stage: Stage, name: str, **replicas: Any) -> Service:
@@ -44,20 +52,36 @@ def services(stage: Stage) -> Services:
         timed=played(stage, "timed", min=2, schedules=[atlantis, {**EVERY_DAY, "name": "always", "min": 4}]),
         blind=played(stage, "blind", fallback={"failureThreshold": 3, "replicas": 3}),
         stateful=growing(stage, "stateful", statefulness="inMemory"),
+        calm=growing(stage, "calm"),
+        contested=contested(stage),
     )
-    calm = busy_until_quiet(stage)
-    found.stateful.until_serving()
-    found.stateful.load(6)
-    calm.until_serving()
-    calm.load(6)
+    for service in (found.stateful, found.calm):
+        service.until_serving()
+        service.load(BUSY)
     return found
 
 
 def until_soon() -> dict[str, str]:
     """A window of today or tonight that has begun and ends with one of the next minutes."""
     now = datetime.now(UTC)
-    end = (now + LEAST_WINDOW).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    end = (now + LEAST_NIGHT).replace(second=0, microsecond=0) + timedelta(minutes=1)
     return {"start": f"{now - timedelta(minutes=1):%H:%M}", "end": f"{end:%H:%M}"}
+
+
+@pytest.fixture(scope="module")
+def evening(stage: Stage, services: Services) -> float:
+    """A night begins, a rival goes, and so does the load: of `calm` under a pause. The most workers that it had."""
+    services.contested.until_condition("Conflict", "True", "ForeignAutoscaler")
+    stage.remove_rival()
+    for service in (services.stateful, services.calm):
+        service.until_size(3)
+        service.until_serving(3)
+    peak = max(services.calm.metric("agent_worker_limit"))
+    services.calm.until_edited(pausedScaleIn=True)
+    services.calm.load(0)
+    services.stateful.load(0)
+    services.timed.until_edited(tuning={"replicas": {"schedules": [until_soon() | {"name": "night", "max": 0}]}})
+    return peak
 
 
 def test_after_failed_observations_there_are_as_many_pods_as_the_fallback_says(
@@ -88,14 +112,54 @@ def test_a_schedule_sets_the_bounds_and_one_in_an_unknown_time_zone_is_named(ser
     timed.until_size(3)
 
 
-def test_a_schedule_to_zero_stops_the_service_and_its_end_brings_it_back_at_once(services: Services) -> None:
+@pytest.mark.usefixtures("evening")
+def test_a_schedule_to_zero_stops_the_service(services: Services) -> None:
     timed = services.timed
-    timed.until_edited(tuning={"replicas": {"schedules": [until_soon() | {"name": "night", "max": 0}]}})
     timed.until_size(0)
     timed.until_condition("ScalingActive", "False", "ScaledToZero")
     timed.until_condition("Ready", "True", "ScaledToZero")
     timed.until_pods(0)
-    timed.until_size(2, LONGEST_WINDOW_SECONDS)
+
+
+@pytest.mark.usefixtures("evening")
+def test_when_the_hpa_goes_the_object_is_scaled_again(services: Services) -> None:
+    services.contested.until_edited(tuning={"replicas": {"min": 4}})
+    services.contested.until_condition("Conflict", "False", "NoConflict")
+    services.contested.until_size(4)
+
+
+def stopped(service: Service, reason: str) -> bool:
+    """Whether a decision would have removed pods, but for the reason."""
+    steps = service.stage.records(service.name)[-1]["decision"]["steps"]
+    return any(step["knob"] == "replicas" and step["reason"] == reason for step in steps)
+
+
+@pytest.mark.usefixtures("evening")
+def test_pods_with_state_in_memory_stay_without_work_and_go_by_hand(stage: Stage, services: Services) -> None:
+    stateful = services.stateful
+    stateful.until(lambda: stopped(stateful, "HoldingState"), "a scale-in that was stopped for the state of pods", LONG)
+    assert stateful.replicas == 3
+    stage.cluster.kubectl("scale", "agd/stateful", "-n", NAMESPACE, "--replicas=2")
+    stateful.until_size(2)
+    stateful.until_serving(2)
+
+
+def test_quiet_takes_capacity_back_but_not_while_scale_in_is_paused(services: Services, evening: float) -> None:
+    calm, peak = services.calm, evening
+    calm.until(lambda: stopped(calm, "Paused"), "a scale-in that the pause stopped", LONG)
+    assert calm.replicas == 3
+    calm.until(lambda: len(calm.urls()) == 3, "all three ready")
+    calm.edit(pausedScaleIn=False)
+    calm.until_size(1, LONG)
+    calm.until_serving(1)
+    # Not as few as at the start: what memory has room for stands open as a reserve.
+    calm.until(lambda: max(calm.metric("agent_worker_limit")) < peak, "fewer workers", LONG)
+
+
+@pytest.mark.usefixtures("evening")
+def test_the_end_of_a_schedule_to_zero_brings_the_service_back_at_once(services: Services) -> None:
+    timed = services.timed
+    timed.until_size(2, LONGEST_NIGHT_SECONDS)
     timed.until_pods(2)
     assert [each.replicas for each in timed.seen()][-2:] == [0, 2]
 
@@ -120,21 +184,3 @@ def test_zero_by_hand_stays_although_a_schedule_asks_for_pods(stage: Stage, serv
     assert timed.replicas == 0
     stage.cluster.kubectl("scale", "agd/timed", "-n", NAMESPACE, "--replicas=1")
     timed.until_size(3)
-
-
-def test_pods_with_state_in_memory_stay_without_work_and_go_by_hand(stage: Stage, services: Services) -> None:
-    stateful = services.stateful
-    stateful.until_size(3)
-    stateful.until_serving(3)
-    stateful.load(0)
-
-    def kept() -> bool:
-        """Whether a decision would have removed pods, but for their state."""
-        steps = stage.records("stateful")[-1]["decision"]["steps"]
-        return any(step["knob"] == "replicas" and step["reason"] == "HoldingState" for step in steps)
-
-    stateful.until(kept, "a scale-in that was stopped for the state of pods", 100)
-    assert stateful.replicas == 3
-    stage.cluster.kubectl("scale", "agd/stateful", "-n", NAMESPACE, "--replicas=2")
-    stateful.until_size(2)
-    stateful.until_serving(2)
