@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import requests
 
 from e2e.harness import tools
-from e2e.harness.administrator import Administrator, checked, is_true
+from e2e.harness.administrator import Administrator, Manifest, checked, is_true
 from e2e.harness.part import Startable
 from e2e.harness.process import START_SECONDS, Process, free_port
 from e2e.harness.workspace import Workspace
@@ -42,6 +43,7 @@ class ControlPlane(Startable, Administrator):
             "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"
         )
         self._nodes = nodes
+        self._resources: dict[tuple[str, str], tuple[str, bool]] = {}  # by version and kind: plural, whether namespaced
         self._workspace = Workspace(directory, "cluster")
         port = free_port()
         pki = self._workspace.path / "pki"  # the API server makes its own certificate there
@@ -146,6 +148,26 @@ class ControlPlane(Startable, Administrator):
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
         """Wait until the API server answers, for one after ``apiserver.start()``."""
         self.apiserver.wait_for(self._answers, timeout_seconds, "the API server")
+
+    def apply(self, manifest: Manifest) -> None:
+        """As ``kubectl apply``; objects by one request each, for a kubectl costs fifty times the CPU time of that."""
+        if isinstance(manifest, str | Path):
+            super().apply(manifest)
+            return
+        how = {"fieldManager": "kubectl", "force": "true", "fieldValidation": "Strict"}
+        for each in manifest if isinstance(manifest, list) else [manifest]:
+            checked(self.request("PATCH", self._path_of(each), each, "application/apply-patch+yaml", how))
+
+    def _path_of(self, manifest: dict[str, Any]) -> str:
+        version, kind = manifest["apiVersion"], manifest["kind"]
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if (version, kind) not in self._resources:
+            found = [each for each in self.get(root)["resources"] if "/" not in each["name"]]
+            self._resources |= {(version, each["kind"]): (each["name"], each["namespaced"]) for each in found}
+        plural, namespaced = self._resources[version, kind]
+        metadata = manifest["metadata"]
+        namespace = f"/namespaces/{metadata.get('namespace', 'default')}" if namespaced else ""
+        return f"{root}{namespace}/{plural}/{metadata['name']}"
 
     def _answers(self) -> bool:
         self.etcd.check()
