@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("tests.component.agent_checks")  # or its asserts tell no values
 HERE = Path(__file__).parent
-_numbers = itertools.count(1)
+_numbers = count(1)
 SHARED_STAGE = "test_operator_"
 PATIENT_STAGE = "test_operator_patience.py"
 """It needs nothing of what others began, and waits for minutes: on a stage of its own it costs no time."""
@@ -36,9 +36,12 @@ LONGEST_FIRST = (
     PATIENT_STAGE,
     "test_lease.py",
     BARE[0],
-    "test_app_trouble.py",
-    "test_app.py",
+    "test_act_kill.py",
+    "test_dotnet_agents.py",
     "test_fleet.py",
+    "test_app_trouble.py",
+    "test_aiecs_agent.py",
+    "test_app.py",
 )
 """Groups that take about a minute or more: one of them at the end would leave the other workers without work."""
 
@@ -51,16 +54,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # `make test` tells xdist to keep this order; by itself it begins with the groups that have most tests.
-    items.sort(key=_rank)
+    """The longest groups first; then each other group with its share of the tests that are in none.
 
-
-def _rank(item: pytest.Item) -> int:
-    """The longest groups first, then the other groups, then what is in no group."""
-    if HERE not in item.path.parents:
-        return len(LONGEST_FIRST) + 1
-    group = _group(item)
-    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+    Groups wait for processes most of their time, the others compute: side by side they leave no processor without work.
+    `make test` tells xdist to keep this order; by itself it begins with the groups that have most tests.
+    """
+    groups: dict[str, list[pytest.Item]] = {name: [] for name in LONGEST_FIRST}
+    free: list[pytest.Item] = []
+    for item in items:
+        (groups.setdefault(_group(item), []) if HERE in item.path.parents else free).append(item)
+    first, others = [groups.pop(name) for name in LONGEST_FIRST], list(groups.values())
+    share = len(free) // max(len(others), 1) + 1
+    items[:] = chain(
+        *first, *(chain(each, free[at * share : (at + 1) * share]) for at, each in enumerate(others or [[]]))
+    )
 
 
 def _group(item: pytest.Item) -> str:
