@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,21 +27,24 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.component.agent_checks")  # or its asserts tell no values
 HERE = Path(__file__).parent
 _numbers = count(1)
-SHARED_STAGE = "test_operator_"
-PATIENT_STAGE = "test_operator_patience.py"
-"""It needs nothing of what others began, and waits for minutes: on a stage of its own it costs no time."""
-BARE = ("test_chart_install.py", "test_without_crd.py")
-"""They share a control plane without the CRDs."""
+TOGETHER = {
+    "test_operator_": re.compile(r"test_operator_(?!patience)"),  # they share a stage
+    "bare": re.compile("test_chart_install|test_without_crd"),  # they share a control plane without the CRDs
+    # No test of these needs a control plane: the workers that run them start none.
+    "agents": re.compile("test_.*_agents?.py|test_dotnet_client"),
+    "servers": re.compile("test_signals_|test_harness_pro|test_chart_render|test_chart_values"),
+}
+"""Groups of files by their name; any other file is a group of its own."""
 LONGEST_FIRST = (
-    SHARED_STAGE,
-    PATIENT_STAGE,
+    "test_operator_",
+    "agents",
+    "test_operator_patience.py",
     "test_lease.py",
-    BARE[0],
+    "bare",
+    "servers",
     "test_act_kill.py",
-    "test_dotnet_agents.py",
     "test_fleet.py",
     "test_app_trouble.py",
-    "test_aiecs_agent.py",
     "test_app.py",
 )
 """Groups that take about a minute or more: one of them at the end would leave the other workers without work."""
@@ -54,7 +58,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest groups first; then each other group with its share of the tests that are in none.
+    """The longest groups first, then each other group with some of the tests that are in none, then the rest of these.
 
     Groups wait for processes most of their time, the others compute: side by side they leave no processor without work.
     `make test` tells xdist to keep this order; by itself it begins with the groups that have most tests.
@@ -64,18 +68,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         (groups.setdefault(_group(item), []) if HERE in item.path.parents else free).append(item)
     first, others = [groups.pop(name) for name in LONGEST_FIRST], list(groups.values())
-    share = len(free) // max(len(others), 1) + 1
-    items[:] = chain(
-        *first, *(chain(each, free[at * share : (at + 1) * share]) for at, each in enumerate(others or [[]]))
-    )
+    share = len(free) // (2 * max(len(others), 1))
+    mixed = (chain(each, free[at * share : (at + 1) * share]) for at, each in enumerate(others))
+    items[:] = chain(*first, *mixed, free[len(others) * share :])
 
 
 def _group(item: pytest.Item) -> str:
-    """Tests of one file share fixtures; those of an operator's stage share it across files."""
+    """Tests of one file share fixtures."""
     name = item.path.name
-    if name in BARE:
-        return BARE[0]
-    return SHARED_STAGE if name.startswith(SHARED_STAGE) and name != PATIENT_STAGE else name
+    return next((group for group, pattern in TOGETHER.items() if pattern.match(name)), name)
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def template(
     *, real: bool = True, memory: str | None = "1Gi", time_scale: float = TIME_SCALE, args: tuple[str, ...] = ()
 ) -> Json:
     """A pod template; `real`: its pods run as processes, else kwok alone plays them."""
-    scales = ("--time-scale", str(time_scale), "--memory-scale", "0.02", "--drain-linger-seconds", "0.2")
+    scales = ("--time-scale", str(time_scale), "--memory-scale", "0.002", "--drain-linger-seconds", "0.2")
     container: Json = {"name": "agent", "image": "agent:1", "args": [*scales, *args]}
     if memory is not None:
         container["resources"] = {"limits": {"memory": memory}}

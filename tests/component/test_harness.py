@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -150,37 +151,41 @@ def test_a_failing_kubectl_says_why(cluster: ControlPlane) -> None:
     assert any("nothing-of-the-kind" in note for note in raised.value.__notes__)
 
 
-def test_two_control_planes_run_side_by_side(cluster: ControlPlane, namespace: str) -> None:
-    with ControlPlane(nodes=2) as other:
-        other.install_crds()
-        assert other.get("/apis/agentscaler.dev/v1alpha1/agentdeployments")["items"] == []
-        other.kubectl("create", "configmap", "only-here")
-        assert len(other.get("/api/v1/nodes")["items"]) == 2
-        assert cluster.request("GET", "/api/v1/namespaces/default/configmaps/only-here").status_code == 404
-        assert other.request("GET", f"/api/v1/namespaces/{namespace}").status_code == 404
-        directory = other.directory
-    assert not directory.exists()
-    assert not any(process.alive for process in other.processes)
+@pytest.fixture(scope="module")
+def other() -> Iterator[ControlPlane]:
+    """One more control plane; it must leave nothing."""
+    with ControlPlane(nodes=2) as plane:
+        yield plane
+    assert not plane.directory.exists()
+    assert not any(process.alive for process in plane.processes)
 
 
-def test_the_parts_come_back_with_their_objects_after_being_killed() -> None:
-    with ControlPlane() as plane:
-        create(plane, "default", deployment("agent", 3))
-        wait_until(lambda: ready(plane, "default", "agent") == 3, PATIENCE_SECONDS, "3 ready pods")
-        before = {pod["metadata"]["uid"] for pod in pods(plane, "default")}
-        plane.apiserver.kill()
-        with pytest.raises(requests.ConnectionError):
-            plane.get("/api/v1/nodes")
-        plane.etcd.kill()
-        plane.etcd.start()
-        plane.apiserver.start()
-        plane.wait_ready()
-        assert {pod["metadata"]["uid"] for pod in pods(plane, "default")} == before
-        for process in (plane.controller_manager, plane.scheduler, plane.kwok):
-            process.kill()
-            process.start()
-        scale(plane, "default", "agent", 5)
-        wait_until(lambda: ready(plane, "default", "agent") == 5, 2 * PATIENCE_SECONDS, "5 ready pods")
+def test_two_control_planes_run_side_by_side(cluster: ControlPlane, other: ControlPlane, namespace: str) -> None:
+    other.install_crds()
+    assert other.get("/apis/agentscaler.dev/v1alpha1/agentdeployments")["items"] == []
+    other.kubectl("create", "configmap", "only-here")
+    assert len(other.get("/api/v1/nodes")["items"]) == 2
+    assert cluster.request("GET", "/api/v1/namespaces/default/configmaps/only-here").status_code == 404
+    assert other.request("GET", f"/api/v1/namespaces/{namespace}").status_code == 404
+
+
+def test_the_parts_come_back_with_their_objects_after_being_killed(other: ControlPlane) -> None:
+    create(other, "default", deployment("agent", 3))
+    wait_until(lambda: ready(other, "default", "agent") == 3, PATIENCE_SECONDS, "3 ready pods")
+    before = {pod["metadata"]["uid"] for pod in pods(other, "default")}
+    other.apiserver.kill()
+    with pytest.raises(requests.ConnectionError):
+        other.get("/api/v1/nodes")
+    other.etcd.kill()
+    other.etcd.start()
+    other.apiserver.start()
+    other.wait_ready()
+    assert {pod["metadata"]["uid"] for pod in pods(other, "default")} == before
+    for process in (other.controller_manager, other.scheduler, other.kwok):
+        process.kill()
+        process.start()
+    scale(other, "default", "agent", 5)
+    wait_until(lambda: ready(other, "default", "agent") == 5, 2 * PATIENCE_SECONDS, "5 ready pods")
 
 
 def test_cached_tools_are_not_built_again(capfd: pytest.CaptureFixture[str]) -> None:
