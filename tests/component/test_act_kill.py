@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from agentscaler.core.observation import SignalName
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import Request
-from e2e.harness.cluster import ControlPlane
 from tests.component.act_stage import TEMPLATE, Agents, Stage
 
 MOST_WRITES = 20
@@ -21,13 +19,6 @@ AT_ONCE = {"annotations": {"agentscaler.dev/start-up-seconds": "0"}}
 
 class Killed(BaseException):
     """What SIGKILL is to a process, this is to the tasks of one."""
-
-
-@pytest.fixture
-async def stage(cluster: ControlPlane, namespace: str) -> AsyncIterator[Stage]:
-    stage = Stage(cluster, namespace)
-    yield stage
-    stage.close()
 
 
 def kill_after(api: KubeApi, writes: int) -> list[int]:

@@ -25,7 +25,7 @@ def guarded(children: list[psutil.Process]) -> list[Path]:
     return [Path(child.cmdline()[-1]) for child in children if child.name() == "sh"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "e2e.harness", "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
