@@ -113,7 +113,7 @@ class Administrator:
         for file in files:
             self.apply(file)
         for file in files:
-            for document in yaml.safe_load_all(file.read_text()):
+            for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
                 if document and document["kind"] == "CustomResourceDefinition":
                     name = document["metadata"]["name"]
                     wait_until(partial(self._serves_all, document["spec"]), CRD_SECONDS, f"the kind of CRD {name}")
