@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from agentscaler.api.conditions import ConditionType, Reason
 from agentscaler.core.assess import assess
 from agentscaler.core.decision import Diagnosis
+from agentscaler.core.memory import Memory, Sample
 from agentscaler.core.observation import Health
 from agentscaler.core.policy import WorkerPolicy
-from agentscaler.core.relief import relieve_memory
+from agentscaler.core.relief import relieve_memory, replace_cut_workers
+from agentscaler.core.rise import remember_rise
 from agentscaler.core.settings import Cache, Knob
-from agentscaler.core.situation import Draft
+from agentscaler.core.situation import Draft, Situation
 from tests.worlds import (
     BUSY,
     LEARNED,
@@ -279,9 +282,55 @@ class TestMemory:
         assert cache_bytes(decision) < 390 * MEBIBYTE
 
 
-def held(workers: int, cache_mebibytes: int) -> Loop:
-    """Two pods, no more, under these settings; their memory law is known: 150 MiB and 20 MiB a run."""
-    policy = replace(POLICY, replicas=replace(POLICY.replicas, min=2, max=2))
+class TestRise:
+    """Five runs in each of two pods, which may hold 819 MiB of their 1,024."""
+
+    def test_memory_that_rises_is_kept_from_the_limit_and_pods_are_ordered_for_all_of_it(self) -> None:
+        s = self._after_rises(130, 130)
+        assert s.diagnosis is Diagnosis.MEMORY_BOUND
+        # 720 MiB, and 390 more in the 15 s until a cut shows: to 922, half-way to the limit, by workers,
+        # and to 778, a little below the objective, by pods. A run has come to some 195 MiB.
+        assert relieve_memory(s, Draft(s.current)).settings.workers == 5 - ceil((1110 - 922) / 195)
+        ordered = replace_cut_workers(s, Draft(s.current))
+        assert ordered.steps[-1].message.startswith(f"memory leaves {5 - ceil((1110 - 778) / 195)} workers to each pod")
+        assert ordered.settings.replicas > s.current.replicas
+
+    def test_what_rose_once_is_a_step_and_takes_nothing(self) -> None:
+        s = self._after_rises(0, 260)
+        assert s.diagnosis is not Diagnosis.MEMORY_BOUND
+        assert replace_cut_workers(s, Draft(s.current)).settings == s.current
+
+    @pytest.mark.parametrize(("seconds", "replicas"), [(59, 8), (60, 2)])
+    def test_pods_that_were_ordered_for_memory_stay_for_a_minute(self, seconds: float, replicas: int) -> None:
+        loop = self._loop()
+        loop.target = replace(loop.target, replicas=8, ready_replicas=8)
+        loop.memory = replace(loop.memory, relieved_at=loop.now + 5 - seconds)
+        s = assess(loop.policy, loop.target, observe(loop.now + 5, in_flight=4.0), loop.memory, loop.now + 5)
+        fewer = Draft(replace(s.current, replicas=2))
+        assert replace_cut_workers(s, fewer).settings.replicas == replicas
+
+    @staticmethod
+    def _loop() -> Loop:
+        return held(workers=10, cache_mebibytes=64, most=8)
+
+    def _after_rises(self, *mebibytes: float) -> Situation:
+        """At 720 MiB, after two such rises with the same runs."""
+        loop, worst = self._loop(), 720.0 * MEBIBYTE
+        busy = {"in_flight": 10.0, "in_flight_max": 5.0, "request_rate_60": 10.0}
+        now, held = loop.now + 5, {"memory_mean_bytes": worst, "memory_max_bytes": worst, "cache_bytes": 0.0}
+        seen = observe(now, **busy, **held)
+        (last,) = remember_rise(assess(loop.policy, loop.target, seen, loop.memory, now), Memory()).unexplained
+        past: list[Sample] = []
+        size = last.value
+        for rise in reversed(mebibytes):
+            size -= rise * MEBIBYTE
+            past.insert(0, Sample(now - 5 * (len(past) + 1), size))
+        return assess(loop.policy, loop.target, seen, replace(loop.memory, unexplained=tuple(past)), now)
+
+
+def held(workers: int, cache_mebibytes: int, most: int = 2) -> Loop:
+    """Two pods under these settings, and `most` by policy; their memory law is known: 150 MiB and 20 MiB a run."""
+    policy = replace(POLICY, replicas=replace(POLICY.replicas, min=2, max=most))
     loop = Loop(policy)
     loop.ticks(20)
     assert loop.memory.settings is not None

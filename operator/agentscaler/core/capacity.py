@@ -173,8 +173,8 @@ def needed_for_forecast(s: Situation, demand: Demand, base: int) -> int:
     return max(replicas_for(demand.staffed(demand.ahead_runs), base), min(busy, s.current.replicas))
 
 
-def needed_for_backlog(s: Situation, demand: Demand, base: int) -> int:
-    """Replicas that end a backlog as fast as pods come at all.
+def needed_for_backlog(s: Situation, demand: Demand, base: int, growth: float = BURST_GROWTH) -> int:
+    """Replicas that end a backlog as fast as pods come at all; `growth`: of arrivals over those of this moment.
 
     A fluid projection of the work in the system: arrivals go on, the base workers that there are pass what they can,
     and pods on their way help from when they are ready. What waits then is late already, and more pods would only stand
@@ -184,7 +184,7 @@ def needed_for_backlog(s: Situation, demand: Demand, base: int) -> int:
     base, service = delivered_workers(s, base), demand.service_seconds
     patience = s.memory.learned.start_up_seconds / 4
     horizon, work, at = demand.lead_seconds, demand.busy_runs + demand.queued_runs, 0.0
-    rate = max(demand.arrival_rate, BURST_GROWTH * demand.present_rate)
+    rate = max(demand.arrival_rate, growth * demand.present_rate)
     slots = float(base * s.serving_pods)
     coming = max(s.target.replicas - s.serving_pods, 0)
     started = sorted(p.created_at for p in s.target.pods if p.ready_at is None)[:coming]

@@ -5,7 +5,6 @@ It may always lower cache and workers.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import ceil
 
 from agentscaler.api.conditions import Reason
@@ -15,14 +14,16 @@ from agentscaler.core.capacity import (
     busy_level,
     cache_bounds,
     cache_bytes_in_force,
+    needed_for_backlog,
     needed_for_forecast,
     workers_for_demand,
 )
 from agentscaler.core.decision import Diagnosis
 from agentscaler.core.diagnose import FULL
-from agentscaler.core.memory import Memory, Sample
+from agentscaler.core.memory import Memory
 from agentscaler.core.observation import SignalName
 from agentscaler.core.policy import Mode
+from agentscaler.core.rise import cache_bytes_held, remember_rise, rise_bytes_per_second
 from agentscaler.core.settings import Knob
 from agentscaler.core.situation import Draft, Knowledge, Situation, describe_cache
 from agentscaler.core.values import replace
@@ -36,9 +37,6 @@ RELAX_SECONDS = 60.0
 RELAX_BELOW = 0.9
 SLACK = 0.05
 """The law moves by a little at each tick: what is over by less than this is left as it is."""
-RISES = 2
-RISE_SECONDS = 60.0
-"""Scrapes further apart than this tell no rise."""
 USELESS = 0.98
 """Of what the worst pod held when workers were last cut."""
 ROOMY = 0.7
@@ -55,11 +53,22 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
         return d
     if s.diagnosis is not Diagnosis.MEMORY_BOUND:
         return _keep_invariant(s, d, budget)
-    worst += _rise_bytes(s)
-    if s.now - s.memory.relieved_at < SETTLE_SECONDS:
-        return _no_growth(s, d)
+    # What is there is cut to the objective. What only rises is kept from the limit: it may rise no further, and the
+    # pods that are ordered for all of it take work over without a cut.
+    rises, safe = worst + _rise_bytes(s), _safe_bytes(s, budget)
+    if rises - safe > worst - AIM * budget:
+        why = f"the worst pod rises to {rises / 2**20:.0f}Mi, and {safe / 2**20:.0f}Mi are safe"
+        return _relieved(s, d, rises, safe, why)
+    why = f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows"
+    return _relieved(s, d, worst, AIM * budget, why)
+
+
+def _relieved(s: Situation, d: Draft, worst: float, allowed: float, why: str) -> Draft:
+    """Take from cache and workers what the worst pod holds above the allowed bytes."""
     d = _no_growth(s, d)
-    surplus = worst - AIM * budget
+    if s.now - s.memory.relieved_at < SETTLE_SECONDS:
+        return d
+    surplus = worst - allowed
     d, freed = _cut_cache(s, d, surplus)
     left = surplus - freed
     if left <= 0:
@@ -72,7 +81,7 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             "memory stands above its objective without running work that could be cut: "
             "raise the limit, lower the cache's minimum, or look for a leak",
         )
-    held = max(worst - _cache_held(s), 1.0)
+    held = max(worst - cache_bytes_held(s), 1.0)
     per_run, fills = held / fullest, True
     if s.law is not None and s.law.learned:
         # What runs hold now may be more than they held within the last hour.
@@ -85,20 +94,19 @@ def relieve_memory(s: Situation, d: Draft) -> Draft:
             )
     elif s.memory.relieved_bytes and worst > USELESS * s.memory.relieved_bytes:
         fills = False  # a cut of workers before this one freed nothing
-    fewer = max(_least_workers(s, budget, fills=fills), min(workers, ceil(fullest)) - ceil(left / per_run))
+    fewer = max(_least_workers(s, fills=fills), min(workers, ceil(fullest)) - ceil(left / per_run))
     return d.workers(
         "relieve-memory",
         min(workers, fewer),
         Reason.MEMORY_PRESSURE,
-        f"the worst pod holds {worst / 2**20:.0f}Mi of {budget / 2**20:.0f}Mi that the objective allows, "
-        f"and the cache cannot give enough",
+        f"{why}, and the cache cannot give enough",
     )
 
 
-def _least_workers(s: Situation, budget: float, *, fills: bool) -> int:
+def _least_workers(s: Situation, *, fills: bool) -> int:
     """Workers that a cut leaves: the busy level where one run fills one pod, half of it where no runs fill it."""
     mean, least = s.value(SignalName.MEMORY_MEAN_BYTES), s.policy.workers.min
-    if mean is not None and mean <= ROOMY * budget:
+    if mean is not None and s.memory_budget_bytes is not None and mean <= ROOMY * s.memory_budget_bytes:
         return max(least, busy_level(s))
     return least if fills else max(least, busy_level(s) // 2)
 
@@ -112,19 +120,33 @@ def replace_cut_workers(s: Situation, d: Draft) -> Draft:
     before = d.settings.workers
     if s.demand is None or before is None:
         return d
+    cap = s.memory.worker_cap
+    if s.now - s.memory.relieved_at < RELAX_SECONDS and (cap is None or cap <= busy_level(s)):
+        why = "memory was short within the last minute: no pod goes, for its work would weigh on the others"
+        d = d.replicas("replace-cut-workers", max(d.settings.replicas, s.current.replicas), Reason.MEMORY_PRESSURE, why)
     if s.diagnosis is Diagnosis.MEMORY_BOUND:
-        after = relieve_memory(s, d).settings.workers
+        after = _workers_left(s, d)
         if after is None or after >= min(before, base_workers(s)):
             return d
     else:
         after = _workers_let_run(s)
         if after is None:
             return d
-    # The slots that stood open for bursts are gone: pods have to be kept free instead.
+    # The slots that stood open for bursts are gone: pods have to be kept free instead. What cannot run until these are
+    # ready waits for them.
     bare = replace(s.demand, margin=s.demand.bare_margin)
-    replicas = max(d.settings.replicas, needed_for_forecast(s, bare, after))
+    needed = max(needed_for_forecast(s, bare, after), needed_for_backlog(s, s.demand, after, growth=1.0))
+    replicas = max(d.settings.replicas, needed)
     why = f"memory leaves {after} workers to each pod: {replicas} replicas do the work"
     return d.replicas("replace-cut-workers", replicas, Reason.MEMORY_PRESSURE, why)
+
+
+def _workers_left(s: Situation, d: Draft) -> int | None:
+    """Workers that the objective leaves to each pod once memory has risen as far as it is seen to rise."""
+    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
+    if budget is None or worst is None:
+        return None
+    return _relieved(s, d, worst + _rise_bytes(s), AIM * budget, "").settings.workers
 
 
 def _workers_let_run(s: Situation) -> int | None:
@@ -143,34 +165,22 @@ def _workers_let_run(s: Situation) -> int | None:
     return max(1, int(s.demand.busy_runs / s.serving_pods))
 
 
-def unexplained_bytes(s: Situation) -> Sample | None:
-    """What the worst pod holds above the learned law, with the time of its scrape; None while there is no law."""
-    worst, fullest = s.observation.signal(SignalName.MEMORY_MAX_BYTES), s.value(SignalName.IN_FLIGHT_MAX)
-    if worst.value is None or worst.observed_at is None or fullest is None or s.law is None or not s.law.learned:
-        return None
-    explained = _cache_held(s) + s.law.base_bytes + s.law.per_run_bytes * fullest
-    return Sample(worst.observed_at, worst.value - explained)
-
-
 def memory_short(s: Situation) -> bool:
     """Whether the worst pod stands above the objective, or rises so that a cut would come too late if it waited."""
-    budget, worst, limit = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES), s.target.memory_limit_bytes
-    if budget is None or worst is None or limit is None:
+    budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
+    if budget is None or worst is None:
         return False
-    return worst > budget or worst + _rise_bytes(s) > (budget + limit) / 2
+    return worst > budget or worst + _rise_bytes(s) > _safe_bytes(s, budget)
+
+
+def _safe_bytes(s: Situation, budget: float) -> float:
+    """What memory that rises may come to: half-way from the objective to the limit."""
+    return (budget + (s.target.memory_limit_bytes or budget)) / 2
 
 
 def _rise_bytes(s: Situation) -> float:
-    """By how much the worst pod rises until a cut takes effect, if it goes on as it rose twice in a row.
-
-    Only what it rose without more runs counts. One run that takes a lot at once is a step, and no rise.
-    """
-    now, past = unexplained_bytes(s), s.memory.unexplained[-2:]
-    if now is None or len(past) < RISES:
-        return 0.0
-    steps = [(b.value - a.value) / (b.at - a.at) for a, b in pairwise((*past, now)) if 0 < b.at - a.at <= RISE_SECONDS]
-    per_second = max(min(steps), 0.0) if len(steps) == RISES else 0.0
-    return per_second * (SETTLE_SECONDS + s.policy.interval_seconds)
+    """By how much the worst pod rises until a cut takes effect."""
+    return rise_bytes_per_second(s) * (SETTLE_SECONDS + s.policy.interval_seconds)
 
 
 def _no_growth(s: Situation, d: Draft) -> Draft:
@@ -195,20 +205,12 @@ def _back_uncured(s: Situation) -> int:
     return 0 if s.now - s.memory.relieved_at <= CALM_SECONDS else busy_level(s) // 2
 
 
-def _cache_held(s: Situation) -> float:
-    """What the cache holds; all that it may hold, where that is exported and not known now."""
-    held = s.value(SignalName.CACHE_BYTES)
-    if held is not None:
-        return held
-    return cache_bytes_in_force(s) if SignalName.CACHE_BYTES in s.observation.signals else 0.0
-
-
 def _cut_cache(s: Situation, d: Draft, surplus: float) -> tuple[Draft, float]:
     """Cut the cache below what it holds by the surplus. Returns the draft and the bytes that this frees."""
     bounds, size = cache_bounds(s), d.settings.cache.max_bytes
     if bounds is None or size is None:
         return d, 0.0
-    holds = min(_cache_held(s), float(size))
+    holds = min(cache_bytes_held(s), float(size))
     smaller = max(bounds.min, int(holds - surplus))
     if smaller >= size:
         return d, 0.0
@@ -268,9 +270,7 @@ def _keep_invariant(s: Situation, d: Draft, budget: float) -> Draft:
 
 def remember_relief(s: Situation, d: Draft, memory: Memory) -> Memory:
     """Keep the cap that pressure forced, and relax it step by step while memory stays calm."""
-    above = unexplained_bytes(s)
-    if above is not None and (not memory.unexplained or above.at > memory.unexplained[-1].at):
-        memory = replace(memory, unexplained=(*memory.unexplained[-RISES:], above))
+    memory = remember_rise(s, memory)
     relieved = {step.knob for step in d.steps if step.rule == "relieve-memory"}
     fewer = Knob.WORKERS in relieved and (d.settings.workers or 0) < (s.current.workers or 0)
     smaller = Knob.CACHE in relieved and (d.settings.cache.max_bytes or 0) < (s.current.cache.max_bytes or 0)
