@@ -13,6 +13,7 @@ from aiohttp import ClientSession, TCPConnector, web
 from agentscaler.api import crd
 from agentscaler.kube.api import KubeApi
 from agentscaler.kube.connection import load_configuration
+from agentscaler.kube.paths import AGENT_DEPLOYMENTS, DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS
 from e2e.harness.cluster import ControlPlane
 from e2e.harness.prometheus import Prometheus
 from e2e.harness.upstream import Upstream
@@ -125,14 +126,16 @@ def bare(_bare: ControlPlane) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def namespace(cluster: ControlPlane) -> Iterator[str]:
-    """A namespace of the test's own; its deletion is asked for, not awaited."""
+    """A namespace of the test's own. What works on in it is deleted, and nobody waits for that; the namespace itself
+    stays, for its end takes Kubernetes' controllers sixty requests."""
     name = f"test-{next(_numbers)}"
     created = cluster.request(
         "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     )
     created.raise_for_status()
     yield name
-    cluster.request("DELETE", f"/api/v1/namespaces/{name}")
+    for resource in (AGENT_DEPLOYMENTS, DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS):
+        cluster.request("DELETE", resource.path(name))
 
 
 @pytest.fixture
