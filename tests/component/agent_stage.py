@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIME_SCALE = 0.02
+PATIENT = ("--call-timeout-seconds", "30")
+"""For an agent whose calls must all succeed: a machine with much to do can stand still for seconds."""
+HASTY = ("--call-timeout-seconds", "2.4")
+"""For an agent whose calls shall end by their time-out."""
+LONG_RUNS = ("--run-seconds", "200")
+"""For an agent each of whose runs shall take some 4 s."""
 
 Answer = tuple[int, dict[str, str], Any]
 """Status, headers and body."""

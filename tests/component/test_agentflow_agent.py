@@ -18,7 +18,7 @@ from e2e.harness import tools
 from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
 from tests.component import agent_checks as checks
-from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
+from tests.component.agent_stage import HASTY, LONG_RUNS, PATIENT, TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MODULES = (ROOT / "clients/go", ROOT / "e2e/agents/agentflow")
 RUNS = 200
-LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 SUCCESS = {"agent_name": "researcher", "status": "success"}
 ERROR = {"agent_name": "researcher", "status": "error"}
 
@@ -43,7 +42,7 @@ def agentflow(**sections: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture
 def agent(tmp_path: Path, upstream: Upstream) -> Iterator[Agent]:
     argv: list[str | Path] = [tools.ensure("agentflow")["agentflow"], "--agent-name", "researcher", "--seed", "1"]
-    argv += ["--time-scale", str(TIME_SCALE), "--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
+    argv += ["--time-scale", str(TIME_SCALE), *PATIENT, "--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
     # The endpoint as AgentFlow's guide names it.
     one = Agent(tmp_path, argv, env={"AZURE_OPENAI_ENDPOINT": upstream.url})
     try:
@@ -119,10 +118,10 @@ async def test_a_changed_agentflow_toml_is_in_force_at_once_and_no_request_is_lo
     assert agent.metric("agent_worker_limit") == 10, "a file that disappears changes nothing"
 
 
-async def test_a_full_buffer_refuses(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+async def test_a_full_buffer_refuses(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += LONG_RUNS
     agent.tune(1, beside=agentflow(runner={"worker_pool_size": 2, "event_buffer_size": 3}))
     agent.start()
-    upstream.mode(**LONG_RUNS)
     runs = caller.start(9)
     await until(lambda: agent.metric("agent_rejected_total", reason="queue_full") == 4, "four are refused")
     assert (agent.metric("agent_inflight_requests"), agent.metric("agent_queue_depth")) == (2, 3)
@@ -196,6 +195,7 @@ async def test_an_outage_opens_the_breaker_calls_stop_and_resume(
 
 async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: Caller, upstream: Upstream) -> None:
     agent.tune(1, circuitBreaker={"minimumNumberOfCalls": 10_000, "failureRateThresholdPercent": 100})
+    agent.process.argv += HASTY
     agent.start()
     assert await caller.statuses(5) == [200] * 5
     upstream.mode(mode="rate_limited", requests_per_second=0.01)
@@ -208,18 +208,16 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: C
         assert agent.metric("agent_upstream_errors_total", kind=kind) == count > 0, kind
 
 
-async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += LONG_RUNS
     agent.start()
-    upstream.mode(**LONG_RUNS)
     await checks.frees_workers_of_callers_who_hang_up(agent, caller)
     assert agent.metric("agent_upstream_calls_total", outcome="failure") == 0, "the upstream is not to blame"
 
 
-async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
-    agent: Agent, caller: Caller, upstream: Upstream
-) -> None:
+async def test_sigterm_refuses_what_waits_and_finishes_what_runs(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += LONG_RUNS
     agent.start()
-    upstream.mode(**LONG_RUNS)
     await checks.drains(agent, caller, busy=8, waiting=3)
 
 

@@ -17,7 +17,7 @@ from e2e.harness import rust, tools
 from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
 from tests.component import agent_checks as checks
-from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
+from tests.component.agent_stage import HASTY, LONG_RUNS, PATIENT, TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CRATES = (ROOT / "clients/rust", ROOT / "e2e/agents/agentgraph")
 RUNS = 200
-LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 OF_THE_GUIDE = {"agent_requests_per_second", "agent_response_time_ms", "agent_token_usage"}
 GRAPH = {"agent": "weaver"}
 TOKENS = "agent_token_usage_total"  # so the parser calls a counter, whatever its name
@@ -38,7 +37,7 @@ def agentgraph(**variables: object) -> dict[str, str]:
 @pytest.fixture
 def agent(tmp_path: Path, upstream: Upstream) -> Iterator[Agent]:
     argv: list[str | Path] = [tools.ensure("agentgraph")["agentgraph"], "--agent-name", "weaver", "--seed", "1"]
-    argv += ["--time-scale", str(TIME_SCALE), "--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
+    argv += ["--time-scale", str(TIME_SCALE), *PATIENT, "--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
     argv += ["--upstream", "http://model-provider", "--upstream", upstream.url]  # as in the image, and then as in a pod
     one = Agent(tmp_path, argv, cwd=tmp_path)
     try:
@@ -150,11 +149,10 @@ async def test_variables_are_read_at_start_and_a_later_change_waits_for_a_restar
     assert agent.metric("agent_tuning_errors_total") == 0
 
 
-async def test_a_full_queue_refuses(agent: Agent, caller: Caller, upstream: Upstream) -> None:
-    agent.process.argv += ["--queue-size", "3"]
+async def test_a_full_queue_refuses(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += ["--queue-size", "3", *LONG_RUNS]
     agent.tune(1, beside=agentgraph(MAX_CONCURRENT_AGENTS=2))
     agent.start()
-    upstream.mode(**LONG_RUNS)
     runs = caller.start(9)
     await until(lambda: agent.metric("agent_rejected_total", reason="queue_full") == 4, "four are refused")
     assert (agent.metric("agent_inflight_requests"), agent.metric("agent_queue_depth")) == (2, 3)
@@ -251,6 +249,7 @@ async def test_an_outage_opens_the_breaker_calls_stop_and_resume(
 
 async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: Caller, upstream: Upstream) -> None:
     agent.tune(1, circuitBreaker={"minimumNumberOfCalls": 10_000, "failureRateThresholdPercent": 100})
+    agent.process.argv += HASTY
     agent.start()
     assert await caller.statuses(5) == [200] * 5
     upstream.mode(mode="rate_limited", requests_per_second=0.01)
@@ -263,18 +262,16 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: C
         assert agent.metric("agent_upstream_errors_total", kind=kind) == count > 0, kind
 
 
-async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += LONG_RUNS
     agent.start()
-    upstream.mode(**LONG_RUNS)
     await checks.frees_workers_of_callers_who_hang_up(agent, caller)
     assert agent.metric("agent_upstream_calls_total", outcome="failure") == 0, "the upstream is not to blame"
 
 
-async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
-    agent: Agent, caller: Caller, upstream: Upstream
-) -> None:
+async def test_sigterm_refuses_what_waits_and_finishes_what_runs(agent: Agent, caller: Caller) -> None:
+    agent.process.argv += LONG_RUNS
     agent.start()
-    upstream.mode(**LONG_RUNS)
     await checks.drains(agent, caller, busy=8, waiting=3)
 
 

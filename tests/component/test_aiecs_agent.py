@@ -17,14 +17,13 @@ from e2e.harness import environments
 from e2e.harness.process import REQUEST_SECONDS, free_port, serves
 from e2e.harness.upstream import Upstream
 from tests.component import agent_checks as checks
-from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
+from tests.component.agent_stage import HASTY, LONG_RUNS, PATIENT, TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 RUNS = 60
-LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
 ONCE = "TOOL_EXECUTOR_RETRY_ATTEMPTS=1"
 
 Start = Callable[..., Agent]
@@ -35,9 +34,9 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
     """Starts pods of one Deployment, each with the settings that it finds."""
     pods: list[Agent] = []
 
-    def one(number: int = 0, *lines: str, **environment: str) -> Agent:
+    def one(number: int = 0, *lines: str, arguments: tuple[str, ...] = (), **environment: str) -> Agent:
         argv: list[str | Path] = [environments.ensure_aiecs(), "-m", "e2e.agents.aiecs", "--upstream", upstream.url]
-        argv += ["--time-scale", str(TIME_SCALE), "--seed", "1"]
+        argv += ["--time-scale", str(TIME_SCALE), "--seed", "1", *PATIENT, *arguments]
         argv += ["--drain-delay-seconds", "0.5", "--drain-linger-seconds", "0.2"]
         environment = {"METRICS_PORT": str(free_port()), **environment}
         pod = Agent(tmp_path / f"pod-{len(pods)}", argv, env=environment, cwd=ROOT)
@@ -168,8 +167,8 @@ async def test_a_failed_run_is_made_again_as_often_as_the_settings_say(
 async def test_a_run_that_takes_too_long_ends_and_its_worker_is_busy_until_its_thread_is_free(
     start: Start, session: ClientSession, upstream: Upstream
 ) -> None:
-    upstream.mode(mode="slow", slow_factor=1000)  # each call ends by its time-out of 2.4 s
-    agent = start(1, "TOOL_EXECUTOR_TIMEOUT=1", ONCE)
+    upstream.mode(mode="slow", slow_factor=1000)  # each call ends by its time-out
+    agent = start(1, "TOOL_EXECUTOR_TIMEOUT=1", ONCE, arguments=HASTY)
     status, _, body = await Caller(session, agent).run()
     assert (status, body) == (502, {"error": "timeout"})
     assert agent.metric("agent_inflight_requests") == 1
@@ -177,11 +176,8 @@ async def test_a_run_that_takes_too_long_ends_and_its_worker_is_busy_until_its_t
     assert agent.metric("agent_upstream_errors_total", kind="timeout") == 1
 
 
-async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
-    start: Start, session: ClientSession, upstream: Upstream
-) -> None:
-    upstream.mode(**LONG_RUNS)
-    agent = start(1, "TOOL_EXECUTOR_MAX_WORKERS=3", ONCE)
+async def test_sigterm_refuses_what_waits_and_finishes_what_runs(start: Start, session: ClientSession) -> None:
+    agent = start(1, "TOOL_EXECUTOR_MAX_WORKERS=3", arguments=LONG_RUNS)
     await checks.drains(agent, Caller(session, agent), busy=3, waiting=2)
 
 

@@ -18,7 +18,7 @@ from e2e.harness import dotnet
 from e2e.harness.process import REQUEST_SECONDS, serves
 from e2e.harness.upstream import Upstream
 from tests.component import agent_checks as checks
-from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
+from tests.component.agent_stage import LONG_RUNS, PATIENT, TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RUNS = 120
 SLOWER_RUNS = {"mode": "slow", "slow_factor": 8}  # slow enough to be seen
-LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s
 FRAMEWORKS = ("genericagents", "aiagentsharp")
 SECTIONS = {"genericagents": "Performance:MaxConcurrentAgents", "aiagentsharp": "ParallelToolExecutor:MaxConcurrency"}
 MEASURED_OTHERWISE = {"agent_requests_total", "agent_request_duration_seconds", "agent_breaker_state"}
@@ -56,7 +55,7 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
     def one(framework: str, number: int = 0, files: dict[str, str] | None = None, **sections: Any) -> Agent:
         environment = sections.pop("environment", {})
         argv: list[str | Path] = ["mono", dotnet.ensure_agent(framework), f"--upstream={upstream.url}", "--seed=1"]
-        argv += ["--time-scale", str(TIME_SCALE), *sections.pop("arguments", ())]
+        argv += ["--time-scale", str(TIME_SCALE), *PATIENT, *sections.pop("arguments", ())]
         argv += ["--drain-delay-seconds", "0.5", "--drain-linger-seconds", "0.2"]
         pod = Agent(tmp_path / f"pod-{len(pods)}", argv, env=environment)
         if number:
@@ -202,20 +201,17 @@ async def test_the_cache_holds_bytes_and_saves_calls(
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_sigterm_refuses_what_waits_and_finishes_what_runs(
-    start: Start, session: ClientSession, upstream: Upstream, framework: str
+    start: Start, session: ClientSession, framework: str
 ) -> None:
-    upstream.mode(**LONG_RUNS)
-    agent = start(framework, 1, workers(framework, 3))
+    agent = start(framework, 1, workers(framework, 3), arguments=LONG_RUNS)
     await checks.drains(agent, Caller(session, agent), busy=3, waiting=2)
 
 
-async def test_a_full_queue_refuses(start: Start, session: ClientSession, upstream: Upstream) -> None:
-    upstream.mode(**LONG_RUNS)
-    agent = start("genericagents", 1, workers("genericagents", 2), arguments=("--queue-size", "3"))
+async def test_a_full_queue_refuses(start: Start, session: ClientSession) -> None:
+    agent = start("genericagents", 1, workers("genericagents", 2), arguments=("--queue-size", "3", *LONG_RUNS))
     runs = Caller(session, agent).start(9)
     await until(lambda: agent.metric("agent_rejected_total", reason="queue_full") == 4, "four are refused")
     assert (agent.metric("agent_inflight_requests"), agent.metric("agent_queue_depth")) == (2, 3)
-    upstream.mode(mode="healthy")
     assert sorted(status for status, _, _ in await asyncio.gather(*runs)) == [200] * 5 + [503] * 4
 
 
@@ -266,12 +262,11 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(
 async def test_calls_beyond_the_pool_wait_for_a_connection(
     start: Start, session: ClientSession, upstream: Upstream
 ) -> None:
-    agent = start("genericagents", 1, settings(Performance__MaxConcurrentAgents=9, Performance__ConnectionPoolSize=4))
-    upstream.mode(**LONG_RUNS)
+    pool = settings(Performance__MaxConcurrentAgents=9, Performance__ConnectionPoolSize=4)
+    agent = start("genericagents", 1, pool, arguments=LONG_RUNS)
     runs = Caller(session, agent).start(9)
     await until(lambda: agent.metric("agent_inflight_requests") == 9, "nine run")
     await until(lambda: upstream.stats()["in_flight"] == 4, "four call")
-    upstream.mode(mode="healthy")
     assert [status for status, _, _ in await asyncio.gather(*runs)] == [200] * 9
 
 
@@ -343,11 +338,11 @@ async def test_aiagentsharp_measures_means_and_rates(start: Start, session: Clie
     upstream.mode(mode="outage")
     assert await caller.statuses(2) == [502] * 2
     assert agent.metric("SuccessRate") == 0.75
-    upstream.mode(**LONG_RUNS)
+    upstream.mode(mode="slow", slow_factor=1000)
     runs = caller.start(3)
     await until(lambda: agent.metric("ConcurrentRequests") == 3, "three run")
-    upstream.mode(mode="healthy")
-    await asyncio.gather(*runs)
+    for run in runs:
+        run.cancel()
 
 
 async def test_a_client_that_fails_is_passed_by(

@@ -15,26 +15,22 @@ from e2e.agents.reference.shape import Shape
 from e2e.harness.process import REQUEST_SECONDS
 from e2e.harness.upstream import Upstream
 from tests.component import agent_checks as checks
-from tests.component.agent_stage import TIME_SCALE, Agent, Caller, until
+from tests.component.agent_stage import HASTY, LONG_RUNS, PATIENT, TIME_SCALE, Agent, Caller, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 RUNS = 300  # so many that they keep twenty workers busy for seconds
-LONG_RUNS = {"mode": "slow", "slow_factor": 25}  # each call takes from 1 s up to the time-out of 2.4 s
-
-
-def agent_of(directory: Path, upstream: Upstream, time_scale: float) -> Agent:
-    argv = [sys.executable, "-m", "e2e.agents.reference", "--upstream", upstream.url]
-    argv += ["--time-scale", str(time_scale), "--seed", "1"]
-    argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2"]
-    return Agent(directory, argv, cwd=ROOT)
 
 
 @pytest.fixture
 def agent(tmp_path: Path, upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[Agent]:
-    one = agent_of(tmp_path, upstream, getattr(request, "param", TIME_SCALE))
+    """A test's parameter is more arguments, which win."""
+    argv = [sys.executable, "-m", "e2e.agents.reference", "--upstream", upstream.url]
+    argv += ["--time-scale", str(TIME_SCALE), "--seed", "1", *PATIENT]
+    argv += ["--drain-delay-seconds", "0", "--drain-linger-seconds", "0.2", *getattr(request, "param", ())]
+    one = Agent(tmp_path, argv, cwd=ROOT)
     try:
         one.start()
         yield one
@@ -66,10 +62,10 @@ async def test_new_workers_are_in_force_at_once_and_no_request_is_lost(agent: Ag
     assert max(float(headers["X-Queue-Wait-Seconds"]) for _, headers, _ in answers) > 0.1
 
 
-async def test_memory_is_really_taken_and_really_given_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+@pytest.mark.parametrize("agent", [LONG_RUNS], indirect=True, ids=["long_runs"])
+async def test_memory_is_really_taken_and_really_given_back(agent: Agent, caller: Caller) -> None:
     idle = agent.resident_megabytes()
     assert idle <= 60
-    upstream.mode(**LONG_RUNS)
     runs = caller.start(8, memory_factor=4)  # 8 runs x 4 x 0.05 x 210 MB
 
     def is_taken() -> bool:
@@ -126,6 +122,7 @@ async def test_an_outage_opens_the_breaker_calls_stop_and_resume(
     assert await caller.statuses(10) == [200] * 10
 
 
+@pytest.mark.parametrize("agent", [HASTY], indirect=True, ids=["hasty"])
 async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: Caller, upstream: Upstream) -> None:
     agent.tune(1, circuitBreaker={"minimumNumberOfCalls": 10_000}, workers={"maxConcurrent": 40})
     await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "a breaker that stays closed")
@@ -145,18 +142,16 @@ async def test_each_way_to_fail_is_counted_as_what_it_is(agent: Agent, caller: C
     assert agent.metric("agent_requests_total", status="error") == statuses.count(502) + 30
 
 
-@pytest.mark.parametrize("agent", [1.0], indirect=True, ids=["unhurried"])  # no call may end before it is given up
-async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller, upstream: Upstream) -> None:
-    upstream.mode(mode="slow", slow_factor=1000)  # left alone, each call ends by its time-out
+@pytest.mark.parametrize("agent", [LONG_RUNS], indirect=True, ids=["long_runs"])
+async def test_a_caller_who_hangs_up_gives_the_worker_back(agent: Agent, caller: Caller) -> None:
     await checks.frees_workers_of_callers_who_hang_up(agent, caller)
     assert agent.metric("agent_upstream_errors_total", kind="timeout") == 0
 
 
-@pytest.mark.parametrize("agent", [0.1], indirect=True, ids=["unhurried"])  # no run may end before all was asked
-async def test_sigterm_drains_and_exits(agent: Agent, caller: Caller, upstream: Upstream) -> None:
+@pytest.mark.parametrize("agent", [LONG_RUNS], indirect=True, ids=["long_runs"])
+async def test_sigterm_drains_and_exits(agent: Agent, caller: Caller) -> None:
     agent.tune(1, workers={"maxConcurrent": 4})
     await until(lambda: agent.metric("agent_tuning_applied_generation") == 1, "four workers")
-    upstream.mode(mode="slow", slow_factor=10)
     await checks.drains(agent, caller, busy=4, waiting=3)
 
 

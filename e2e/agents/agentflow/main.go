@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	requestTimeoutSeconds = 120.0     // before the time scale; above the longest call of a healthy upstream
-	cacheBytes            = 256 << 20 // before the memory scale
+	callTimeoutSeconds = 120.0     // before the time scale; above the longest call of a healthy upstream
+	cacheBytes         = 256 << 20 // before the memory scale
 )
 
 func main() {
@@ -31,6 +31,7 @@ func main() {
 	url := flag.String("upstream", os.Getenv("AZURE_OPENAI_ENDPOINT"), "URL of the model provider")
 	name := flag.String("agent-name", "agent", "value of the label agent_name")
 	timeScale := flag.Float64("time-scale", 0.05, "")
+	callTimeout := flag.Float64("call-timeout-seconds", 0, "of one upstream call, not scaled (default: 120 times the time scale)")
 	memoryScale := flag.Float64("memory-scale", 0.05, "")
 	memoryLimit := flag.Int64("memory-limit-bytes", 0, "default: the container's limit")
 	tailQuantile := flag.Float64("memory-tail-quantile", 0.9, "rarer peaks of memory are cut to it")
@@ -45,6 +46,9 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
+	if *callTimeout == 0 {
+		*callTimeout = callTimeoutSeconds * *timeScale
+	}
 	byDefault := defaults{
 		tuning: tuning.Settings{
 			Workers: tuning.Workers{MaxConcurrent: *workers},
@@ -55,7 +59,7 @@ func main() {
 			},
 		},
 		queue:          *queue,
-		requestTimeout: scaled(requestTimeoutSeconds * *timeScale),
+		requestTimeout: scaled(*callTimeout),
 	}
 
 	registry := prometheus.NewRegistry()

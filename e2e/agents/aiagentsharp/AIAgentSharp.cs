@@ -8,7 +8,6 @@ namespace Agentscaler.AIAgentSharp
     internal sealed class AIAgentSharp : Framework
     {
         private const long CacheBytes = 256 << 20; // before the memory scale; the guide's cache has no bound
-        private const double RequestTimeoutSeconds = 120; // before the time scale, as the package has it
         private static readonly TimeSpan SlidingExpiration = TimeSpan.FromMinutes(30); // fixed in the guide's code
         private readonly Averages averages = new Averages();
 
@@ -30,8 +29,7 @@ namespace Agentscaler.AIAgentSharp
                 connections: own.Count("ConnectionPool:MaxSize", 1) ?? 20,
                 attempts: 2, // LoadBalancer: a call that fails is made once more, on the next client
                 retryPause: TimeSpan.Zero,
-                requestTimeout: own.Span("OpenAiConfiguration:RequestTimeout")
-                    ?? TimeSpan.FromSeconds(RequestTimeoutSeconds * options.TimeScale),
+                requestTimeout: own.Span("OpenAiConfiguration:RequestTimeout") ?? options.CallTimeout,
                 memoryLimitMegabytes: 0,
                 collectAboveMegabytes: own.Count("MemoryManager:MemoryLimitMB", 1) ?? 500);
         }

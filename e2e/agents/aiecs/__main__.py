@@ -18,7 +18,7 @@ from e2e.agents.aiecs.upstream import Upstream
 from e2e.agents.aiecs.workers import Workers
 from e2e.agents.reference.shape import Shape
 
-UPSTREAM_TIMEOUT_SECONDS = 120.0  # before the time scale; above the longest call of a healthy upstream
+CALL_TIMEOUT_SECONDS = 120.0  # before the time scale; above the longest call of a healthy upstream
 METRICS_PORT = 8001  # as in AIECS's own settings
 
 
@@ -29,6 +29,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--settings-dir", default=os.environ.get("AGENTSCALER_SETTINGS_DIR") or "/etc/agentscaler")
     parser.add_argument("--upstream", required=True, help="URL of the model provider")
     parser.add_argument("--time-scale", type=float, default=0.05)
+    parser.add_argument(
+        "--call-timeout-seconds",
+        type=float,
+        help="of one upstream call, unscaled (default: 120 times the time scale)",
+    )
     parser.add_argument("--memory-scale", type=float, default=0.05)
     parser.add_argument("--memory-tail-quantile", type=float, default=0.9, help="rarer peaks of memory are cut to it")
     parser.add_argument("--run-seconds", type=float, help="of every run, before the time scale (default: as measured)")
@@ -47,7 +52,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         enable_metrics=os.environ.get("ENABLE_METRICS", "true").lower() != "false",
         metrics_port=int(os.environ.get("METRICS_PORT") or METRICS_PORT),
     )
-    upstream = Upstream(arguments.upstream, UPSTREAM_TIMEOUT_SECONDS * arguments.time_scale, metrics.call_ended)
+    call_timeout_seconds = arguments.call_timeout_seconds or CALL_TIMEOUT_SECONDS * arguments.time_scale
+    upstream = Upstream(arguments.upstream, call_timeout_seconds, metrics.call_ended)
     agent = Agent(Workers(settings.executor.max_workers, arguments.queue_size), upstream, metrics, framework_metrics)
     shape = Shape(
         time_scale=arguments.time_scale,

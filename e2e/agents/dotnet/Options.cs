@@ -8,10 +8,12 @@ namespace Agentscaler.Agents
     /// <summary>The command line: --name value or --name=value.</summary>
     internal sealed class Options
     {
+        private const double CallTimeoutSeconds = 120; // before the time scale, as AIAgentSharp has it
+
         private static readonly string[] Names =
         {
-            "host", "port", "settings-dir", "upstream", "time-scale", "memory-scale", "memory-limit-bytes", "memory-tail-quantile",
-            "run-seconds", "queue-size", "drain-delay-seconds", "drain-linger-seconds", "seed",
+            "host", "port", "settings-dir", "upstream", "time-scale", "call-timeout-seconds", "memory-scale", "memory-limit-bytes",
+            "memory-tail-quantile", "run-seconds", "queue-size", "drain-delay-seconds", "drain-linger-seconds", "seed",
         };
 
         private readonly Dictionary<string, string> given = new Dictionary<string, string>();
@@ -44,6 +46,9 @@ namespace Agentscaler.Agents
         public string SettingsDirectory => Text("settings-dir", null);
 
         public double TimeScale => Number("time-scale", 0.05);
+
+        /// <summary>Of one upstream call, not scaled.</summary>
+        public TimeSpan CallTimeout => TimeSpan.FromSeconds(Number("call-timeout-seconds", CallTimeoutSeconds * TimeScale));
 
         public double MemoryScale => Number("memory-scale", 0.05);
 

@@ -13,7 +13,7 @@ from e2e.agents.reference.server import Server
 from e2e.agents.reference.shape import Shape
 
 # Before the time scale; above the longest call of a healthy upstream.
-UPSTREAM_TIMEOUT_SECONDS = 120.0
+CALL_TIMEOUT_SECONDS = 120.0
 CACHE_BYTES = 256 * 2**20  # before the memory scale
 
 
@@ -24,6 +24,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--settings-dir", help="directory with tuning.json (default: AGENTSCALER_SETTINGS_DIR)")
     parser.add_argument("--upstream", required=True, help="URL of the model provider")
     parser.add_argument("--time-scale", type=float, default=0.05)
+    parser.add_argument(
+        "--call-timeout-seconds",
+        type=float,
+        help="of one upstream call, unscaled (default: 120 times the time scale)",
+    )
     parser.add_argument("--memory-scale", type=float, default=0.05)
     parser.add_argument("--memory-limit-bytes", type=int, help="default: the container's limit")
     parser.add_argument("--memory-tail-quantile", type=float, default=0.9, help="rarer peaks of memory are cut to it")
@@ -37,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 async def serve(arguments: argparse.Namespace) -> None:
+    call_timeout_seconds = arguments.call_timeout_seconds or CALL_TIMEOUT_SECONDS * arguments.time_scale
     runtime = Runtime(
         settings_directory=arguments.settings_dir,
         defaults=Settings(
@@ -57,7 +63,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     )
     session = ClientSession(
         base_url=arguments.upstream,
-        timeout=ClientTimeout(total=UPSTREAM_TIMEOUT_SECONDS * arguments.time_scale),
+        timeout=ClientTimeout(total=call_timeout_seconds),
         connector=TCPConnector(limit=0),  # workers are the limit
     )
     async with runtime, session:

@@ -60,6 +60,9 @@ struct Arguments {
     agent_name: String,
     #[arg(long, default_value_t = 0.05)]
     time_scale: f64,
+    /// Of one upstream call, not scaled (default: 120 times the time scale)
+    #[arg(long)]
+    call_timeout_seconds: Option<f64>,
     #[arg(long, default_value_t = 0.05)]
     memory_scale: f64,
     /// Default: MEMORY_LIMIT_MB, else the container's limit
@@ -106,7 +109,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         environment: ProductionConfig::from_variables(std::env::vars())?,
         file: ProductionConfig::default(),
         structs: structs(&arguments.config)?,
-        call_timeout: Duration::try_from_secs_f64(CALL_TIMEOUT_SECONDS * arguments.time_scale)?,
+        call_timeout: Duration::try_from_secs_f64(
+            arguments.call_timeout_seconds.unwrap_or(CALL_TIMEOUT_SECONDS * arguments.time_scale),
+        )?,
         queue: arguments.queue_size,
         memory_limit_bytes: arguments.memory_limit_bytes,
     };
