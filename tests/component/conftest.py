@@ -47,6 +47,7 @@ LONGEST_FIRST = (
     "test_fleet.py",
     "test_app_trouble.py",
     "test_app.py",
+    "simulate",
 )
 """Groups that take about a minute or more: one of them at the end would leave the other workers without work."""
 
@@ -67,7 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups: dict[str, list[pytest.Item]] = {name: [] for name in LONGEST_FIRST}
     free: list[pytest.Item] = []
     for item in items:
-        (groups.setdefault(_group(item), []) if HERE in item.path.parents else free).append(item)
+        group = item.get_closest_marker("xdist_group")
+        (groups.setdefault(group.args[0], []) if group else free).append(item)
     first, others = [groups.pop(name) for name in LONGEST_FIRST], list(groups.values())
     share = len(free) // (2 * max(len(others), 1))
     mixed = (chain(each, free[at * share : (at + 1) * share]) for at, each in enumerate(others))

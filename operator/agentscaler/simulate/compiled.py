@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.caching import UserProvidedCacheLocator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,8 +41,18 @@ def _cache_folder() -> Path:
     return Path(base) / "agentscaler" / "numba" / sha256(content).hexdigest()[:16]
 
 
+class CacheLocator(UserProvidedCacheLocator):
+    """The same sources find the same machine code, in whatever directory they lie."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:  # noqa: ARG003  # an override
+        """Of the cache folder: none. Numba has one for each directory of sources, and compiles a clone anew."""
+        return ""
+
+
 if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.__dict__["CACHE_DIR"] = str(_cache_folder())
+    numba.config.__dict__["CACHE_LOCATOR_CLASSES"] = f"{CacheLocator.__module__}.{CacheLocator.__qualname__}"
 
 
 def compiled(function: F) -> F:
