@@ -54,10 +54,13 @@ async def caller(agent: Agent) -> AsyncIterator[Caller]:
 
 @pytest.mark.parametrize("crate", CRATES, ids=["client", "agent"])
 def test_the_crate_is_formatted_without_lint_and_passes_its_own_tests(crate: Path) -> None:
-    env = {**os.environ, **rust.environment(tools.cache_directory())}
+    cache = tools.cache_directory()
+    env = {**os.environ, **rust.environment(cache)}
+    parts = (*(str(each.relative_to(ROOT)) for each in CRATES), "docs/tuning.schema.json")
+    home = rust.sources(ROOT, parts, cache) / crate.relative_to(ROOT)
 
     def run(*command: str) -> None:
-        done = subprocess.run([rust.cargo(), *command], cwd=crate, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run([rust.cargo(), *command], cwd=home, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     run("fmt", "--check")
