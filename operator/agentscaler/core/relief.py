@@ -42,6 +42,8 @@ USELESS = 0.98
 ROOMY = 0.7
 """Of the budget. Where the mean pod holds no more, the worst one holds a rare run: fewer workers in all pods mend
 nothing, since it runs already, and the pod's own memory gate starts no more beside it."""
+LONGEST_RISE_SECONDS = 60.0
+"""Three scrapes tell no more of what comes."""
 LEAK_SHARE = 0.5
 """Below this share of what a pod holds, its runs are not what fills it."""
 
@@ -125,7 +127,7 @@ def replace_cut_workers(s: Situation, d: Draft) -> Draft:
         why = "memory was short within the last minute: no pod goes, for its work would weigh on the others"
         d = d.replicas("replace-cut-workers", max(d.settings.replicas, s.current.replicas), Reason.MEMORY_PRESSURE, why)
     if s.diagnosis is Diagnosis.MEMORY_BOUND:
-        after = _workers_left(s, d)
+        after = _workers_left(s, d, s.demand.lead_seconds)
         if after is None or after >= min(before, base_workers(s)):
             return d
     else:
@@ -141,12 +143,14 @@ def replace_cut_workers(s: Situation, d: Draft) -> Draft:
     return d.replicas("replace-cut-workers", replicas, Reason.MEMORY_PRESSURE, why)
 
 
-def _workers_left(s: Situation, d: Draft) -> int | None:
-    """Workers that the objective leaves to each pod once memory has risen as far as it is seen to rise."""
+def _workers_left(s: Situation, d: Draft, lead_seconds: float) -> int | None:
+    """Workers that the objective leaves to each pod if memory rises on until pods that are ordered now are there."""
     budget, worst = s.memory_budget_bytes, s.value(SignalName.MEMORY_MAX_BYTES)
     if budget is None or worst is None:
         return None
-    return _relieved(s, d, worst + _rise_bytes(s), AIM * budget, "").settings.workers
+    risen = worst + rise_bytes_per_second(s) * min(lead_seconds, LONGEST_RISE_SECONDS)
+    limit = s.target.memory_limit_bytes or risen
+    return _relieved(s, d, max(min(risen, limit), worst), AIM * budget, "").settings.workers
 
 
 def _workers_let_run(s: Situation) -> int | None:
