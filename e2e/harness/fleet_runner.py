@@ -18,7 +18,7 @@ import aiohttp
 from e2e.harness.fleet_api import KubeApi
 from e2e.harness.fleet_mount import MissingConfigMapError, Volume, files_of
 from e2e.harness.fleet_pod import SETTINGS_PATH, ConfigMapMount, Pod
-from e2e.harness.fleet_status import Condition, Exit, status_patch
+from e2e.harness.fleet_status import Condition, Exit, status_patch, timestamp
 from e2e.harness.process import Process, free_port
 
 REFRESH_SECONDS = 60.0
@@ -184,7 +184,7 @@ class Runner:
             if self._deleted.is_set():
                 return
             self._probe_passed.clear()
-            self.last_exit = Exit(process.returncode or 0, out_of_memory=self.oom_kills > kills)
+            self.last_exit = Exit(process.returncode or 0, out_of_memory=self.oom_kills > kills, at=timestamp())
             self.restarts += 1
             self.host.totals["restarts"] += 1
             await _first(BACK_OFF_SECONDS, self._deleted.wait())

@@ -13,6 +13,8 @@ class Exit:
 
     code: int
     out_of_memory: bool
+    at: str
+    """As in a status."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,14 @@ class Condition:
     last_exit: Exit | None = None
 
 
+def timestamp() -> str:
+    """Now, as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def status_patch(pod: Pod, condition: Condition) -> dict[str, Any]:
     """A strategic merge patch of the pod's status."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp()
     status = "True" if condition.ready else "False"
     container: dict[str, Any] = {
         "name": pod.container.name,
@@ -43,7 +50,7 @@ def status_patch(pod: Pod, condition: Condition) -> dict[str, Any]:
     if condition.last_exit is not None:
         reason = "OOMKilled" if condition.last_exit.out_of_memory else "Error"
         container["lastState"] = {
-            "terminated": {"exitCode": condition.last_exit.code, "reason": reason, "finishedAt": now}
+            "terminated": {"exitCode": condition.last_exit.code, "reason": reason, "finishedAt": condition.last_exit.at}
         }
     reasons = {} if condition.ready else {"reason": "ContainersNotReady"}
     return {

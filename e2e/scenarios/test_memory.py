@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from e2e.harness.process import wait_until
-from e2e.kind import workload
+from e2e.kind import operator, workload
 from e2e.kind.load import PodLoad
 from e2e.kind.timeline import Timeline
 from e2e.scenarios.steps import READY_SECONDS, restarts, wait_pods
@@ -31,12 +31,14 @@ RATE = 5.0  # more than the workers can do: as many runs at a time as there are 
 FACTORS = tuple(0.1 * 1.15**step for step in range(13))
 """Runs hold more and more: 6 MB each at first, 34 MB in the end."""
 STEP_SECONDS = 8.0
+TOO_MUCH = 0.6
+"""A run holds 38 MB."""
 SAMPLE_SECONDS = 0.1
 SETTINGS = {"generation": 1, "workers": {"maxConcurrent": WORKERS}, "cache": {"maxBytes": CACHE_BYTES}}
 
 
-def template() -> dict[str, Any]:
-    arguments = ("--seed=3", "--memory-tail-quantile=0.5")
+def template(*more: str) -> dict[str, Any]:
+    arguments = ("--seed=3", "--memory-tail-quantile=0.5", *more)
     return workload.agent_pod(time_scale=0.2, memory_scale=0.3, memory_limit=f"{LIMIT_BYTES}", arguments=arguments)
 
 
@@ -140,3 +142,53 @@ def test_cache_and_workers_give_way_before_the_kernel_kills_and_without_the_oper
     assert caches[0] == CACHE_BYTES
     assert fewer.settings["cache"]["maxBytes"] < CACHE_BYTES / 2  # the cache went first
     assert max(used) >= NEAR_PERCENT / 100 * LIMIT_BYTES
+
+
+@long_side_by_side
+def test_a_pod_that_the_kernel_kills_gets_fewer_workers_until_it_lives(cluster: KindCluster, namespace: str) -> None:
+    """Its own gate knows of no limit, and nobody tells the operator what it holds. Eight runs are too many."""
+    name = "killed"
+    agd = workload.agent_deployment(
+        name,
+        template(f"--memory-limit-bytes={2**40}"),
+        signals={"overrides": {"memory": {"metric": "untold", "kind": "Gauge"}}},
+        tuning={
+            "replicas": {"min": 1, "max": 1},
+            "workers": {"min": 1, "max": WORKERS, "initial": WORKERS},
+            "cache": {"min": "1Mi", "max": "1Mi"},
+        },
+    )
+    manifests = [*workload.upstream(), workload.service(name), agd]
+    cluster.apply(workload.in_namespace(namespace, *manifests))
+    selector = f"agentscaler.dev/name={name}"
+    load = PodLoad(
+        cluster,
+        namespace,
+        name,
+        rate_per_second=RATE,
+        max_duration_seconds=600,
+        timeout_seconds=30,
+        memory_factor=TOO_MUCH,
+    )
+    with ExitStack() as stack:
+        seen = stack.enter_context(Timeline(cluster, namespace, name))
+        wait_pods(cluster, namespace, selector, 1)
+        wait_until(lambda: seen.written, READY_SECONDS, "the first settings")
+        stack.enter_context(load)
+        wait(lambda: kills(cluster, namespace, selector), "the end of the pod")
+        wait(lambda: seen.written[-1].workers < WORKERS, "fewer workers")
+
+        def lives() -> bool:
+            (pod,) = cluster.pods_of(namespace, name)
+            try:
+                return cluster.metric(namespace, pod["metadata"]["name"], "agent_queue_wait_seconds_count") >= 50
+            except requests.RequestException:
+                return False  # between two kills
+
+        wait(lives, "a process that has done fifty runs")
+        killed = restarts(cluster, namespace, name)
+        print(f"{killed} kills; workers {[each.workers for each in seen.written]}")
+    rules = [
+        step["rule"] for record in operator.records(cluster, namespace, name) for step in record["decision"]["steps"]
+    ]
+    assert "survive-kills" in rules

@@ -17,6 +17,8 @@ from tests.component.operator_stage import Stage, growing, shared_stage
 MEBIBYTE = 2**20
 MEMORY_LIMIT_BYTES = 640 * MEBIBYTE
 SMALL_RUNS, LARGE_RUNS = 0.01, 0.29
+REAL_RUNS = ("--memory-scale", "1", "--memory-tail-quantile", "0.3")
+"""A run holds 210 MB times the factor of its caller, peaks cut; a cached result about 1 MB."""
 ALL_RECOMMEND = {knob: {"mode": "Recommend"} for knob in ("replicas", "workers", "cache", "circuitBreaker")}
 ALL_AUTO = {knob: {"mode": "Auto"} for knob in ("replicas", "workers", "cache", "circuitBreaker")}
 
@@ -47,18 +49,24 @@ def services(stage: Stage) -> dict[str, Service]:
     heavy = stage.service(
         "heavy",
         prometheus=Fault.REFUSING,
-        # One run holds 210 MB times the factor of its caller, peaks cut; a cached result about 1 MB.
-        template=template(
-            memory=f"{MEMORY_LIMIT_BYTES // MEBIBYTE}Mi",
-            time_scale=0.1,
-            args=("--memory-scale", "1", "--memory-tail-quantile", "0.3"),
-        ),
+        template=template(memory=f"{MEMORY_LIMIT_BYTES // MEBIBYTE}Mi", time_scale=0.1, args=REAL_RUNS),
         signals={"windowSeconds": 60},
         tuning={
             "intervalSeconds": 5,
             "replicas": {"min": 1, "max": 1},
             "workers": {"min": 2, "max": 8, "initial": 8},
             "cache": {"min": "8Mi", "max": "48Mi", "initial": "48Mi"},
+        },
+    )
+    careless = stage.service(
+        "careless",
+        # Its own gate knows of no limit, and nobody tells the operator what it holds.
+        template=template(memory="400Mi", time_scale=0.1, args=(*REAL_RUNS, "--memory-limit-bytes", str(2**40))),
+        signals={"windowSeconds": 60, "overrides": {"memory": {"metric": "untold", "kind": "Gauge"}}},
+        tuning={
+            "intervalSeconds": 5,
+            "replicas": {"min": 1, "max": 1},
+            "workers": {"min": 2, "max": 8, "initial": 8},
         },
     )
     held = stage.service(
@@ -72,11 +80,12 @@ def services(stage: Stage) -> dict[str, Service]:
         },
     )
     edited = growing(stage, "edited", prometheus=Fault.GARBAGE)
-    found = {service.name: service for service in (ill, heavy, held, edited)}
+    found = {service.name: service for service in (ill, heavy, careless, held, edited)}
     for service in found.values():
         service.until_serving()
     ill.load(1)
     heavy.load(6, SMALL_RUNS)
+    careless.load(6, SMALL_RUNS)
     held.load(6)
     return found
 
@@ -141,6 +150,22 @@ def test_memory_pressure_takes_the_cache_first_and_then_workers(services: dict[s
     assert cache_cut <= workers_cut
     assert heavy.stage.fleet.stats()["totals"].get("oom_kills", 0) == kills
     heavy.load(6, SMALL_RUNS)
+
+
+def test_a_pod_that_is_killed_for_memory_gets_fewer_workers_until_it_lives(
+    stage: Stage, services: dict[str, Service]
+) -> None:
+    careless = services["careless"]
+    careless.until(lambda: careless.metric("agent_worker_limit") == [8], "all workers")
+    careless.load(12, LARGE_RUNS)  # eight of them need 550 MB, four need 300
+    careless.until(lambda: careless.tuning["workers"]["maxConcurrent"] < 8, "fewer workers", 2 * PATIENCE_SECONDS)
+    steps = [step for record in stage.records("careless") for step in record["decision"]["steps"]]
+    told = next(step["message"] for step in steps if step["rule"] == "survive-kills")
+    assert told == "pods are killed for memory, half of them or one again and again: 4 workers for now"
+    # Eight at once have killed every process before.
+    careless.until(lambda: careless.lowest("agent_queue_wait_seconds_count") >= 40, "a process that has done forty")
+    assert careless.metric("agent_worker_limit") == [4]
+    careless.load(0)
 
 
 def test_hand_edited_settings_are_put_back_in_the_agents_too(stage: Stage, services: dict[str, Service]) -> None:

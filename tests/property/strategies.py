@@ -121,7 +121,13 @@ def observations(draw: st.DrawFn, now: float) -> Observation:
 def targets(draw: st.DrawFn, replicas: int) -> Target:
     ready = draw(st.integers(0, replicas))
     pods = tuple(
-        Pod(f"p{i}", START - 200, None if draw(st.booleans()) else START - 100, draw(st.sampled_from(["", "", "No"])))
+        Pod(
+            f"p{i}",
+            START - 200,
+            None if draw(st.booleans()) else START - 100,
+            draw(st.sampled_from(["", "", "No"])),
+            killed_at=draw(st.none() | st.none() | st.just(START - 50)),
+        )
         for i in range(draw(st.integers(0, 3)))
     )
     return Target(

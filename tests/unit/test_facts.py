@@ -180,7 +180,32 @@ def test_a_pod_is_ready_since_its_condition_says_so() -> None:
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:30Z"}
     found = pod_facts(pod(conditions=[ready]))
     assert (found.created_at, found.ready_at) == (60.0, 90.0)
-    assert found.pod().ready_at == 90.0
+    assert found.pod("agent").ready_at == 90.0
+
+
+@pytest.mark.parametrize(
+    ("ends", "killed_at"),
+    [
+        ({"lastState": {"reason": "OOMKilled", "finishedAt": "1970-01-01T00:01:30Z"}}, 90.0),
+        ({"state": {"reason": "OOMKilled", "finishedAt": "1970-01-01T00:01:30Z"}}, 90.0),
+        ({"lastState": {"reason": "Error", "finishedAt": "1970-01-01T00:01:30Z"}}, None),
+        (
+            {
+                "state": {"reason": "Error", "finishedAt": "1970-01-01T00:02:00Z"},
+                "lastState": {"reason": "OOMKilled", "finishedAt": "1970-01-01T00:01:30Z"},
+            },
+            None,
+        ),
+        ({"lastState": {"reason": "OOMKilled", "finishedAt": None}}, None),
+        ({}, None),
+    ],
+    ids=["runs_again", "not_yet_again", "another_end", "another_end_since", "no_time", "never"],
+)
+def test_a_kill_for_memory_is_told_for_the_container_that_died(ends: dict[str, Any], killed_at: float | None) -> None:
+    states = {name: {"terminated": end} for name, end in ends.items()}
+    found = pod_facts(pod(containerStatuses=[{"name": "sidecar"}, {"name": "agent", **states}]))
+    assert found.pod("agent").killed_at == killed_at
+    assert found.pod("sidecar").killed_at is None
 
 
 def test_evicted_pods_count_for_nothing() -> None:

@@ -132,6 +132,8 @@ def _with_times(memory: Memory, knowledge: Knowledge, now: float) -> Memory:
             rates_since=None,
             partial_since=None,
             relieved_at=min(memory.relieved_at, now),
+            kills=(),
+            kill_cap=None,
             throttled_at=min(memory.throttled_at, now),
             cache_changed_at=min(memory.cache_changed_at, now),
             throttle_cut=None,

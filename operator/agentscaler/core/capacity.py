@@ -54,6 +54,8 @@ def safe_workers(s: Situation, cache_bytes: float) -> int:
         most = int(min(most, max(feeds, s.workers_in_force or 0)))
     if s.memory.worker_cap is not None:
         most = min(most, s.memory.worker_cap)
+    if s.memory.kill_cap is not None:
+        most = min(most, s.memory.kill_cap.workers)
     return max(s.policy.workers.min, most)
 
 

@@ -41,6 +41,7 @@ from agentscaler.core.guards import (
 )
 from agentscaler.core.hold import hold_peaks, hold_seconds, remember_changes
 from agentscaler.core.hpa import hpa_replicas
+from agentscaler.core.kills import remember_kills, survive_kills
 from agentscaler.core.level import remember_level
 from agentscaler.core.limits import keep_bounds, limit_rate, obey_modes
 from agentscaler.core.memory import Change, Memory, Sample
@@ -80,6 +81,7 @@ RULES: tuple[Rule, ...] = (
     keep_state,
     obey_pause,
     relieve_memory,
+    survive_kills,
     obey_full_pause,
     keep_schedule,
     keep_bounds,
@@ -171,6 +173,7 @@ def _finish(s: Situation, d: Draft, *, zero: bool = False) -> Decision:
     elif policy.paused_scale_in and policy.paused_scale_out:
         settings = replace(settings, replicas=_paused_replicas(s, settings.replicas))
     memory = remember_failures(s, remember_blindness(s, remember_throttle(s, d, remember_relief(s, d, s.memory))))
+    memory = remember_kills(s, d, memory)
     memory = remember_trial(s, d, settings, memory)
     if settings.cache != live.cache:
         memory = replace(memory, cache_changed_at=s.now)

@@ -122,6 +122,33 @@ class ThrottleCut:
     """Calls per second."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A pod that the kernel killed for memory: the last time."""
+
+    pod: str
+    told_at: float
+    """As the pod tells it."""
+    at: float
+    times: int = 1
+    """So often in a row, a quarter of an hour apart at most."""
+
+
+@dataclass(frozen=True)
+class KillCap:
+    """Highest worker count after pods were killed for memory."""
+
+    workers: int
+    at: float
+    """When it last moved."""
+    rest_seconds: float
+    """So long after that it rises, if the pods live."""
+    risen: bool = False
+    """Whether it has risen since the last cut."""
+    delivered: bool = False
+    """Whether pods have reported to work under it."""
+
+
 class TrialKind(StrEnum):
     """What is tried with the cache."""
 
@@ -197,6 +224,9 @@ class Memory:
     """Since when pods have reported fewer workers than were set; None while they work under what was set."""
     unexplained: tuple[Sample, ...] = ()
     """Bytes of the worst pod above the law, at the last three scrapes: memory that rises without more runs."""
+    kills: tuple[Kill, ...] = ()
+    """Of the last quarter of an hour. Rebuilt from the pods, which tell of their last one."""
+    kill_cap: KillCap | None = None
     worker_cap: int | None = None
     """Highest worker count after memory pressure forced a cut; it relaxes while memory stays calm."""
     relieved_at: float = 0.0

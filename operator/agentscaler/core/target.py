@@ -16,6 +16,8 @@ class Pod:
     """Why it does not come (`Unschedulable: ...`, `ImagePullBackOff: ...`); empty when nothing is known to be wrong."""
     restarted: bool = False
     """A container of it has been restarted: `ready_at` is not that of its start."""
+    killed_at: float | None = None
+    """When a container of it was last killed for memory; None where its last end was another one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ MOST_CHANGES: Final = 40
 """Newest changes of replicas that are kept; older ones are folded into the oldest of them."""
 # The windows are rebuilt from Prometheus; `known_since` starts anew, so that a full window passes before any saving.
 _REBUILT: Final = frozenset(
-    {"needs", "worker_needs", "known_since", "foresight", "shrunk_from", "action_tokens", "unexplained"}
+    {"needs", "worker_needs", "known_since", "foresight", "shrunk_from", "action_tokens", "unexplained", "kills"}
 )
 _ADAPTER: Final = TypeAdapter(Memory)
 _DEFAULT: Final = Memory()

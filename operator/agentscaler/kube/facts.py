@@ -121,6 +121,7 @@ def pod_facts(body: Body, current_hash: str | None = None) -> PodFacts:
         problem="" if is_ready else _pod_problem(conditions, status)[:_LONGEST_PROBLEM],
         deletion_cost=_integer(annotations.get(DELETION_COST)),
         template_hash=template_hash,
+        killed_at=MappingProxyType(dict(_killed_at(status))),
     )
 
 
@@ -219,6 +220,17 @@ def _pod_problem(conditions: Mapping[str, Body], status: Body) -> str:
             if waiting.get("reason") in _STUCK:
                 return f"{waiting['reason']}: {waiting.get('message') or container.get('name', '')}"
     return ""
+
+
+def _killed_at(status: Body) -> Iterator[tuple[str, float]]:
+    for container in status.get("containerStatuses") or ():
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            end = state.get("terminated") or {}
+            ended_at = unix_seconds(end.get("finishedAt"))
+            if end:
+                if end.get("reason") == "OOMKilled" and ended_at is not None:
+                    yield container.get("name", ""), ended_at
+                break
 
 
 def _integer(text: Any) -> int | None:

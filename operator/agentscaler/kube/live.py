@@ -129,11 +129,14 @@ class PodFacts:
     """Annotation `controller.kubernetes.io/pod-deletion-cost`."""
     template_hash: str = ""
     """Label `pod-template-hash`."""
+    killed_at: Mapping[str, float] = field(default_factory=dict)
+    """When a container was killed for memory, by its name, where that was its last end."""
 
-    def pod(self) -> Pod:
-        """As the core needs it."""
+    def pod(self, container: str) -> Pod:
+        """As the core needs it. What happens to other containers than the agent's says nothing of its workers."""
         ready_at = self.ready_at if self.ready else None
-        return Pod(self.name, self.created_at, ready_at, self.problem, self.restarted)
+        killed_at = self.killed_at.get(container)
+        return Pod(self.name, self.created_at, ready_at, self.problem, self.restarted, killed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ class Live:
             memory_limit_bytes=limits.memory_bytes,
             cpu_limit_cores=limits.cpu_cores,
             grace_seconds=deployment.grace_seconds,
-            pods=tuple(pod.pod() for pod in self.pods if pod.current and not pod.terminating),
+            pods=tuple(pod.pod(self.container) for pod in self.pods if pod.current and not pod.terminating),
             restart_delivery=restart_delivery,
             adopted=self.adopted,
             conflict=self.conflict is not None,

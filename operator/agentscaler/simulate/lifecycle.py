@@ -160,6 +160,7 @@ def die_of_memory(s: State, p: int, t: float) -> None:
         remove_pod(s, p, t)
         return
     s.pod_ints[p, c.RESTARTS] += 1
+    s.pods[p, c.KILLED_AT] = t
     s.counters[p, :] = 0.0
     s.exported[p, :] = 0.0
     _begin(s, p, t)

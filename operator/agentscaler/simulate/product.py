@@ -159,6 +159,7 @@ class Agentscaler:
                     pod,
                     created_at=self.epoch + pod.created_at,
                     ready_at=None if pod.ready_at is None else self.epoch + pod.ready_at,
+                    killed_at=None if pod.killed_at is None else self.epoch + pod.killed_at,
                 )
                 for pod in view.pods
             )

@@ -182,6 +182,7 @@ class View:
                     created_at=float(s.pods[p, c.CREATED]),
                     ready_at=ready,
                     restarted=bool(ints[c.RESTARTS]),
+                    killed_at=float(s.pods[p, c.KILLED_AT]) if ints[c.RESTARTS] else None,
                 )
             )
         return tuple(found)

@@ -37,7 +37,7 @@ OK, SERVER_ERROR, HANGS, THROTTLED = range(4)
 CLOSED, HALF_OPEN, OPEN = range(3)
 
 # Pods, floats.
-CREATED, READY_AT, CLOCK, SEEN, SPEED, NEXT, MEM, CPU, DEADLINE, OPEN_UNTIL, CACHE_MB, POD_FLOATS = range(12)
+CREATED, READY_AT, CLOCK, SEEN, SPEED, NEXT, MEM, CPU, DEADLINE, OPEN_UNTIL, CACHE_MB, KILLED_AT, POD_FLOATS = range(13)
 # CLOCK is the pod's own time: it runs slower than the world's while the CPU limit throttles the pod.
 
 # Pods, integers.
