@@ -34,7 +34,7 @@ def set_workers(loop: Loop, workers: int) -> None:
 def killed(
     loop: Loop, count: int, *, seconds_ago: float = 5.0, pending: int = 0, observation: Any = NO_SIGNALS
 ) -> Decision:
-    """A tick without signals in which so many of the pods have been killed for memory, and as many never started."""
+    """A tick in which so many of the pods have been killed for memory, and `pending` others have never started."""
     at = loop.now + 5 - seconds_ago
     born = loop.now - 900
     pods = [

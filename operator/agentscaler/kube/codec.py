@@ -12,7 +12,8 @@ from agentscaler.core.memory import Memory
 
 MOST_CHANGES: Final = 40
 """Newest changes of replicas that are kept; older ones are folded into the oldest of them."""
-# The windows are rebuilt from Prometheus; `known_since` starts anew, so that a full window passes before any saving.
+# Windows are rebuilt from Prometheus, kills from the pods. `known_since` starts anew, so that a full window passes
+# before any saving.
 _REBUILT: Final = frozenset(
     {"needs", "worker_needs", "known_since", "foresight", "shrunk_from", "action_tokens", "unexplained", "kills"}
 )
